@@ -1,0 +1,12 @@
+"""`python -m mailward` and the command `mailward`."""
+
+from mailward.cli.main import cli
+
+
+def main() -> None:
+    """Run the command line; ends the process with its exit code."""
+    cli()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Who may call: tokens to callers, with a memory of one second."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from mailward.access import commands, queries
+from mailward.access.commands import CreateToken, RevokeToken
+from mailward.access.queries import Grant, TokenRow
+from mailward.access.roles import TokenRole
+from mailward.access.tokens import Caller, digest, new_token
+from mailward.db.database import Database
+from mailward.errors import InvalidArgument
+from mailward.eventstore.store import VersionConflict
+from mailward.ids import InstanceId, UserId
+
+T = TypeVar("T")
+
+#: How long a revocation, or a lost membership, by another process may go unnoticed.
+MEMORY_US = 1_000_000
+_MEMORY_SIZE = 10_000  #: tokens; beyond it everything is forgotten, so that a flood of bad tokens costs no memory
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A token just made. `text` is shown to its owner once and kept nowhere."""
+
+    text: str
+    row: TokenRow
+
+    def __repr__(self) -> str:
+        return f"NewToken(row={self.row!r})"
+
+
+class Access:
+    """The one that doors ask who calls."""
+
+    def __init__(self, db: Database, ids: Callable[[], int], now_us: Callable[[], int], instance: InstanceId) -> None:
+        """`ids` draws ids of 18 digits; `now_us` gives µs since 1970."""
+        self._db = db
+        self._ids = ids
+        self._now_us = now_us
+        self.instance = instance
+        self._memory: dict[bytes, tuple[int, Grant | None]] = {}  #: by digest: when it was read, what was read
+
+    async def authenticate(self, token: str) -> Caller | None:
+        """Return whom `token` stands for, or None when it is malformed, unknown, revoked or expired.
+
+        Raises Unavailable when the database cannot be read.
+        """
+        key = digest(token)
+        if key is None:
+            return None
+        now_us = self._now_us()
+        known = self._memory.get(key)
+        if known is not None and 0 <= now_us - known[0] < MEMORY_US:
+            granted = known[1]
+        else:
+            memory = self._memory
+            granted = await self._db.read(queries.grant, key)
+            if len(memory) >= _MEMORY_SIZE:
+                memory.clear()
+            memory[key] = (now_us, granted)  # Into the memory from before the read: `forget` may have come since.
+        if granted is None or (granted.expires_at_us is not None and granted.expires_at_us <= now_us):
+            return None
+        return granted.caller
+
+    def forget(self) -> None:
+        """Read everything anew: what this process just changed is seen at once."""
+        self._memory = {}
+
+    async def create_token(
+        self,
+        role: TokenRole,
+        name: str,
+        *,
+        text: str | None = None,
+        expires_in_us: int | None = None,
+        editor: UserId = commands.SYSTEM,
+    ) -> NewToken:
+        """Make a token for the user called `name`. Raises InvalidArgument, AlreadyExists.
+
+        `text`: the token, where secrets are made elsewhere: "mw_" and 43 letters of base64url. None: a new one.
+        """
+        text, command = self._new(role, name, expires_in_us, editor, text)
+        row = await self._write(commands.create_token, command)
+        self.forget()
+        return NewToken(text, row)
+
+    async def ensure_owner(self) -> NewToken | None:
+        """Make the user "owner" with a token if there is no user at all; None when there is one."""
+        text, command = self._new(TokenRole.OWNER, commands.OWNER_NAME, None, commands.SYSTEM, None)
+        row = await self._write(commands.create_owner, command)
+        return NewToken(text, row) if row else None
+
+    async def revoke_token(self, token: str, *, editor: UserId = commands.SYSTEM) -> list[TokenRow]:
+        """Revoke the token with the id `token`, or all tokens of the user called so. Raises NotFound."""
+        command = RevokeToken(instance=self.instance, token=token, editor=editor, at_us=self._now_us())
+        revoked = await self._write(commands.revoke_token, command)
+        self.forget()
+        return revoked
+
+    async def list_tokens(self) -> list[TokenRow]:
+        """Return all tokens that were not revoked, oldest first."""
+        return await self._db.read(queries.list_tokens)
+
+    async def _write(self, f: Callable[..., T], command: Any) -> T:
+        try:
+            return await self._db.write(f, command)
+        except VersionConflict:  # Only before the instance's first event is there no row to queue up at.
+            return await self._db.write(f, command)
+
+    def _new(
+        self, role: TokenRole, name: str, expires_in_us: int | None, editor: UserId, given: str | None
+    ) -> tuple[str, CreateToken]:
+        text, now_us = given or new_token(), self._now_us()
+        key = digest(text)
+        if key is None:
+            raise InvalidArgument("ACCESS-Fm2Tk", "a token is mw_ and 43 letters of base64url (256 random bits)")
+        return text, CreateToken(
+            instance=self.instance,
+            user_id=UserId(str(self._ids())),
+            token_id=str(self._ids()),
+            digest=key,
+            role=role,
+            name=name,
+            expires_at_us=None if expires_in_us is None else now_us + expires_in_us,
+            editor=editor,
+            at_us=now_us,
+        )
+
+
+async def open_access(db: Database, ids: Callable[[], int], now_us: Callable[[], int]) -> Access:
+    """Return the Access of this database; its instance gets an id at the first start."""
+    instance = await db.write(commands.ensure_instance, InstanceId(str(ids())))
+    return Access(db, ids, now_us, instance)

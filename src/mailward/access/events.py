@@ -1,0 +1,57 @@
+"""Events of users, their tokens and their memberships. A name is forever; a payload only grows.
+
+Names and payload keys are ZITADEL's where it has them. A user's events belong to the aggregate ("user", its id), the
+memberships to ("instance", the instance's id). Zero values are left out.
+"""
+
+from collections.abc import Sequence
+
+from mailward.access.roles import TokenRole
+from mailward.eventstore.event import NewEvent
+from mailward.ids import UserId
+
+USER = "user"  #: aggregate type
+INSTANCE = "instance"  #: aggregate type
+
+MACHINE_ADDED = "user.machine.added"  #: {userName, name}
+PAT_ADDED = "user.pat.added"  #: {tokenId, digest (SHA-256, hex), role, expiration? (µs since 1970)}
+PAT_REMOVED = "user.pat.removed"  #: {tokenId}
+MEMBER_ADDED = "instance.member.added"  #: {userId, roles?}
+MEMBER_CHANGED = "instance.member.changed"  #: {userId, roles}
+MEMBER_REMOVED = "instance.member.removed"  #: {userId}
+
+
+def machine_added(name: str) -> NewEvent:
+    """A machine user called `name` exists from now on."""
+    return NewEvent(MACHINE_ADDED, {"userName": name, "name": name})
+
+
+def pat_added(token_id: str, digest: bytes, role: TokenRole, expires_at_us: int | None) -> NewEvent:
+    """The user may sign in with the token whose SHA-256 is `digest`, until `expires_at_us` (None: without end)."""
+    payload: dict[str, object] = {"tokenId": token_id, "digest": digest.hex(), "role": role.value}
+    if expires_at_us is not None:
+        payload["expiration"] = expires_at_us
+    return NewEvent(PAT_ADDED, payload)
+
+
+def pat_removed(token_id: str) -> NewEvent:
+    """The token is good for nothing from now on."""
+    return NewEvent(PAT_REMOVED, {"tokenId": token_id})
+
+
+def member_added(user_id: UserId, roles: Sequence[str]) -> NewEvent:
+    """The user belongs to the instance, in `roles` (may be none)."""
+    payload: dict[str, object] = {"userId": user_id}
+    if roles:
+        payload["roles"] = list(roles)
+    return NewEvent(MEMBER_ADDED, payload)
+
+
+def member_changed(user_id: UserId, roles: Sequence[str]) -> NewEvent:
+    """The member's roles are `roles` instead of what they were."""
+    return NewEvent(MEMBER_CHANGED, {"userId": user_id, "roles": list(roles)})
+
+
+def member_removed(user_id: UserId) -> NewEvent:
+    """The user belongs to the instance no longer."""
+    return NewEvent(MEMBER_REMOVED, {"userId": user_id})

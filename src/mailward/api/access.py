@@ -1,0 +1,72 @@
+"""From a bearer token to a caller who has the method's permission (spec 2.5)."""
+
+from google.protobuf.descriptor import MethodDescriptor
+
+from mailward import log
+from mailward.access.access import Access
+from mailward.access.tokens import Caller
+from mailward.api.errors import zitadel_error
+from mailward.proto.zitadel import options_pb2
+from mailward.rpc.service import Call, Code, RpcError
+
+_SCHEME = "Bearer "
+_AUTHENTICATED = "authenticated"  #: the permission that every known caller has
+
+
+class Guard:
+    """An rpc.service.Guard: asks the access room who calls, and the method's options what that takes.
+
+    For ZITADEL's services the order of the checks, the codes and the ids are its own, and the texts untranslated; for
+    ours there are no memberships, only permissions.
+    """
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._permissions: dict[str, str] = {}  #: by full name of the method; "": nobody needs to be known
+
+    async def __call__(self, method: MethodDescriptor, call: Call) -> Caller | None:
+        """Return the caller; None for a method that is open to all. Raises RpcError, Unavailable."""
+        permission = self._permission(method)
+        if not permission:
+            return None
+        of_zitadel = method.full_name.startswith("zitadel.")
+        caller = await self._caller(call, of_zitadel)
+        if of_zitadel:
+            self._admit(caller, permission, call)
+        elif permission != _AUTHENTICATED and permission not in caller.permissions:
+            raise RpcError(Code.PERMISSION_DENIED, f"this token lacks the permission {permission}")
+        return caller
+
+    def _permission(self, method: MethodDescriptor) -> str:
+        known = self._permissions.get(method.full_name)
+        if known is None:
+            option = method.GetOptions().Extensions[options_pb2.auth_option]
+            known = self._permissions[method.full_name] = option.permission
+        return known
+
+    async def _caller(self, call: Call, of_zitadel: bool) -> Caller:
+        header = call.metadata.get("authorization", "")
+        if not header:
+            raise RpcError(Code.UNAUTHENTICATED, "auth header missing")
+        if not header.startswith(_SCHEME) or len(header) == len(_SCHEME):
+            raise self._refusal(call, of_zitadel, "AUTH-toLo1", "invalid auth header", "invalid auth header")
+        caller = await self._access.authenticate(header[len(_SCHEME) :])
+        if caller is None:
+            key, text = "Errors.Token.Invalid", "the token is unknown, expired or revoked"
+            raise self._refusal(call, of_zitadel, "AUTH-7fs1e", key, text)
+        return caller
+
+    def _refusal(self, call: Call, of_zitadel: bool, id: str, key: str, text: str) -> RpcError:
+        log.authentication_failed(door="http" if call.protocol == "rest" else "grpc", peer=call.peer, reason=id)
+        return zitadel_error(Code.UNAUTHENTICATED, id, key) if of_zitadel else RpcError(Code.UNAUTHENTICATED, text)
+
+    def _admit(self, caller: Caller, permission: str, call: Call) -> None:
+        organisation = call.metadata.get("x-zitadel-orgid", "")
+        if organisation and organisation != self._access.instance:
+            raise zitadel_error(Code.PERMISSION_DENIED, "AUTH-Bs7Ds", "Organisation doesn't exist")
+        if permission == _AUTHENTICATED:
+            return
+        if not caller.is_member:
+            raise zitadel_error(Code.NOT_FOUND, "AUTHZ-cdgFk", "membership not found")
+        if permission not in caller.permissions:
+            raise zitadel_error(Code.PERMISSION_DENIED, "AUTH-5mWD2", "No matching permissions found")

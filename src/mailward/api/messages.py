@@ -1,0 +1,127 @@
+"""Mailward's own MessageService: hand mail over, and follow it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from mailward.access.tokens import Caller
+from mailward.api import convert_messages as convert
+from mailward.db.database import Database
+from mailward.delivery import queries
+from mailward.delivery.status import Status
+from mailward.delivery.submission import Submission, Submissions
+from mailward.errors import InvalidArgument, NotFound, ResourceExhausted
+from mailward.ids import MessageId, UserId, format_message_id, parse_message_id
+from mailward.message.complete import complete
+from mailward.message.envelope import Envelope
+from mailward.message.mime import compose
+from mailward.proto.mailward.v1 import messages_pb2 as proto
+from mailward.rpc.service import Call
+
+_SMALL_BYTES = 65_536  # what may be looked through on the event loop
+_PAGE_SIZE = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageLimits:
+    """What a submission by HTTP or gRPC may be."""
+
+    message_bytes: int = 25 << 20  #: of the message as it will be sent
+    recipients: int = 1_000
+
+
+class Messages:
+    """The implementation that is registered for mailward.v1.MessageService. The guard has checked the permissions."""
+
+    def __init__(
+        self,
+        database: Database,
+        submissions: Submissions,
+        *,
+        draw_id: Callable[[], int],
+        now_us: Callable[[], int],
+        hostname: str,
+        waits_for: Callable[[], str],
+        limits: MessageLimits | None = None,
+    ) -> None:
+        """`hostname`: for a Message-ID when From has no domain for it.
+
+        `waits_for`: what keeps mail from leaving through the active provider now, "" when nothing does.
+        """
+        self._database = database
+        self._submissions = submissions
+        self._draw_id = draw_id
+        self._now_us = now_us
+        self._hostname = hostname
+        self._waits_for = waits_for
+        self._limits = limits or MessageLimits()
+
+    async def send_message(self, request: proto.SendMessageRequest, call: Call) -> proto.SendMessageResponse:
+        """Accept a message: it is on disk when this returns."""
+        id = MessageId(self._draw_id())
+        if request.raw:
+            envelope, content, subject = await self._taken_whole(request, id)
+        else:
+            envelope, content, subject = await self._composed(request, id)
+        if len(content) > self._limits.message_bytes:
+            limit = self._limits.message_bytes
+            raise ResourceExhausted("MESSAGE-size", f"the message is larger than {limit} bytes")
+        submission = Submission(
+            id=id,
+            envelope=envelope,
+            content=content,
+            subject=subject,
+            sender=call.caller.user_id,
+            ingress="http" if call.protocol == "rest" else "grpc",
+            tags=tuple(request.tags),
+            metadata=dict(request.metadata),
+        )
+        await self._submissions.submit(submission)
+        return proto.SendMessageResponse(id=format_message_id(id), state=Status.QUEUED.value)
+
+    async def _composed(self, request: proto.SendMessageRequest, id: MessageId) -> tuple[Envelope, bytes, str]:
+        size_bytes = sum(len(given.content) for given in request.attachments)
+        if size_bytes > self._limits.message_bytes:
+            raise ResourceExhausted("MESSAGE-attachments", "the attachments are too large", pointer="/attachments")
+        draft = convert.draft(request, self._limits.recipients)
+        if draft.is_small:
+            content = compose(draft, message_id=id, date_us=self._now_us())
+        else:
+            content = await asyncio.to_thread(compose, draft, message_id=id, date_us=self._now_us())
+        return draft.envelope, content, draft.subject
+
+    async def _taken_whole(self, request: proto.SendMessageRequest, id: MessageId) -> tuple[Envelope, bytes, str]:
+        envelope = convert.raw_envelope(request, self._limits.recipients)
+        raw = request.raw
+        try:
+            if len(raw) <= _SMALL_BYTES:
+                completed = complete(raw, message_id=id, date_us=self._now_us(), domain=self._hostname)
+            else:
+                completed = await asyncio.to_thread(
+                    complete, raw, message_id=id, date_us=self._now_us(), domain=self._hostname
+                )
+        except InvalidArgument as error:
+            raise InvalidArgument(error.id, error.message, pointer="/raw") from None
+        if completed.has_utf8_fields:
+            envelope = replace(envelope, smtputf8=True)
+        return envelope, completed.content, completed.subject
+
+    async def get_message(self, request: proto.GetMessageRequest, call: Call) -> proto.Message:
+        """Return one message and its timeline."""
+        id = parse_message_id(request.id)
+        if id is None:
+            raise NotFound("MESSAGE-form", "no such message")
+        view = await self._database.read(queries.get_message, id, _sees_only(call))
+        return convert.message(view, self._waits_for())
+
+    async def list_messages(self, request: proto.ListMessagesRequest, call: Call) -> proto.ListMessagesResponse:
+        """Return a page of messages, newest first."""
+        filter = convert.filter_of(request, _sees_only(call))
+        size = request.page_size or _PAGE_SIZE
+        page = await self._database.read(queries.list_messages, filter, size, request.page_token)
+        return convert.page(page, self._waits_for())
+
+
+def _sees_only(call: Call) -> UserId | None:
+    caller: Caller = call.caller
+    return caller.sees_only

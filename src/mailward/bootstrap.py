@@ -1,0 +1,256 @@
+"""The composition root: settings in, a running gateway out. The only module that knows everybody."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from ipaddress import ip_network
+from pathlib import Path
+
+from mailward import log, metrics
+from mailward.access.access import Access
+from mailward.access.tokens import Caller
+from mailward.api.access import Guard
+from mailward.api.admin import Admin
+from mailward.api.messages import MessageLimits, Messages
+from mailward.api.plain import plain_routes
+from mailward.api.services import registry
+from mailward.config import Settings
+from mailward.db.database import Database, Transaction
+from mailward.delivery import nodes, queue
+from mailward.delivery.lease import Owner
+from mailward.delivery.retry import RetryPolicy
+from mailward.delivery.submission import Submissions
+from mailward.delivery.waiting import reason_to_wait
+from mailward.delivery.worker import Worker
+from mailward.errors import InvalidArgument, MailwardError, Unavailable
+from mailward.ids import IdSource, MessageId
+from mailward.provider.commands import Providers
+from mailward.provider.relay import RelayDefaults
+from mailward.provider.testing import ProviderTests
+from mailward.provider.watch import RelayWatch
+from mailward.rpc.app import App
+from mailward.rpc.limits import Limits
+from mailward.rpc.port import HttpPort
+from mailward.rpc.rest import RestGateway
+from mailward.smtpd.door import House, SmtpdSettings
+from mailward.smtpd.listener import SmtpListener
+from mailward.smtpd.tls import self_signed, server_context
+from mailward.store import data_dir, locked, node_name, now_ms, now_us, open_store, secret_box, write_private
+from mailward.transport import smtp
+from mailward.transport.base import Deadlines
+from mailward.transport.pool import SmtpTransport
+
+OWNER_TOKEN_FILE = "owner.token"
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A running gateway, as whoever started it sees it."""
+
+    scheme: str  #: "http" or "https"
+    http_address: str  #: "host:port", the real port also when 0 was asked for
+    smtp_address: str  #: "host:port"; "" when there is no SMTP door
+    owner_token_file: Path
+    access: Access
+    #: Set when this node can go on no longer: another one took over its work.
+    lost: asyncio.Event
+
+
+@asynccontextmanager
+async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
+    """Run a gateway until the block ends, then stop it within `shutdown_s`.
+
+    Doors close first, then the worker, then the store: what was acknowledged is on disk, what is on the wire finishes.
+    """
+    async with AsyncExitStack() as stack:
+        folder = data_dir(settings)
+        stack.enter_context(locked(folder))
+        store = await stack.enter_async_context(open_store(settings))
+        owner = await store.database.write(_begin_life, node_name(folder), _policy(settings), now_us())
+        ids = IdSource(owner.node, now_ms)
+        access = Access(store.database, ids, now_us, store.access.instance)
+        token_file = folder / OWNER_TOKEN_FILE
+        first = await access.ensure_owner()
+        if first is not None:
+            write_private(token_file, first.text)
+
+        providers = Providers(
+            store.database,
+            secret_box(settings),
+            instance=access.instance,
+            new_id=ids,
+            now_us=now_us,
+            relay=_relay_defaults(settings),
+        )
+        watch, worker = await _start_worker(settings, store.database, providers, owner, ids)
+        # A stop has one deadline for everything; the doors leave half of it to mail that is on the wire.
+        stack.push_async_callback(watch.stop)
+        stack.push_async_callback(worker.stop, settings.shutdown_s / 2)
+        submissions = Submissions(store.database, worker, now_us, settings.lifetime_s)
+
+        def draw_id() -> MessageId:
+            return MessageId(ids())
+
+        house = House(authenticate=_login(access), submit=submissions.submit, draw_id=draw_id, now_us=now_us)
+        listener = SmtpListener(_smtpd_settings(settings, folder), house)
+        smtp_address = await _listen_smtp(settings, listener)
+        stack.push_async_callback(listener.stop, settings.shutdown_s / 2)
+
+        tests = ProviderTests(providers, smtp.test, new_id=ids, now_us=now_us)
+        messages = Messages(
+            store.database,
+            submissions,
+            draw_id=ids,
+            now_us=now_us,
+            hostname=settings.host,
+            waits_for=lambda: reason_to_wait(watch.current),
+            limits=MessageLimits(message_bytes=settings.max_message_bytes, recipients=settings.max_recipients),
+        )
+        app = _app(settings, store.database, Guard(access), Admin(providers, tests), messages)
+        port = HttpPort(
+            app, max_body=app.max_body, finish=app.finish, limits=Limits(connections=settings.max_connections)
+        )
+        http_address = await _listen_http(settings, port)
+        stack.push_async_callback(port.stop, settings.shutdown_s / 2)
+
+        metrics.build_info.labels(version("mailward")).set(1)
+        log.write("info", "server.started", http=http_address, smtp=smtp_address, node=owner.node, epoch=owner.epoch)
+        yield Gateway(
+            scheme="https" if settings.tls_cert else "http",
+            http_address=http_address,
+            smtp_address=smtp_address,
+            owner_token_file=token_file,
+            access=access,
+            lost=worker.lost,
+        )
+        log.write("info", "server.stopping")
+
+
+def _begin_life(tx: Transaction, name: str, policy: RetryPolicy, at_us: int) -> Owner:
+    """Register this node and recover what its former life left behind."""
+    owner = nodes.register(tx, name, at_us)
+    queue.recover(tx, owner, policy, at_us)
+    return owner
+
+
+def _policy(settings: Settings) -> RetryPolicy:
+    return RetryPolicy(
+        schedule_s=settings.retry_schedule_s,
+        lifetime_s=settings.lifetime_s,
+        uncertain_retries=settings.uncertain_retries,
+    )
+
+
+def _relay_defaults(settings: Settings) -> RelayDefaults:
+    return RelayDefaults(
+        ehlo_name=settings.host,
+        cleartext_auth=settings.allow_cleartext_auth,
+        ca_file=settings.ca_file,
+        max_connections=settings.relay_connections,
+        deadlines=Deadlines(command_s=settings.command_s, final_s=settings.final_reply_s),
+    )
+
+
+async def _start_worker(
+    settings: Settings, database: Database, providers: Providers, owner: Owner, ids: IdSource
+) -> tuple[RelayWatch, Worker]:
+    worker: Worker | None = None
+
+    def changed() -> None:
+        if worker is not None:
+            worker.relay_changed()
+
+    watch = RelayWatch(providers, changed)
+    await watch.start()
+    worker = Worker(
+        database,
+        owner,
+        ids,
+        relay=watch.settings,
+        transport=SmtpTransport,
+        now_us=now_us,
+        policy=_policy(settings),
+    )
+    worker.start()
+    return watch, worker
+
+
+def _app(settings: Settings, database: Database, guard: Guard, admin: Admin, messages: Messages) -> App:
+    services = registry(guard, admin, messages, max_message_bytes=settings.max_message_bytes)
+    rest = RestGateway(services)
+
+    async def store_answers() -> str | None:
+        try:
+            await database.read(_ping)
+        except MailwardError as error:
+            return error.message
+        return None
+
+    routes = plain_routes(services, {"database": store_answers}, version=version("mailward"))
+    return App(services, rest, routes, rest_limit=rest.max_body)
+
+
+def _ping(tx: Transaction) -> None:
+    tx.fetch("SELECT 1")
+
+
+async def _listen_http(settings: Settings, port: HttpPort) -> str:
+    host, number = settings.http_address
+    context = _certificate(settings)
+    try:
+        number = await port.start(host, number, context)
+    except OSError as error:
+        raise Unavailable("BOOT-http", f"cannot listen on {settings.http} (--http): {error.strerror}") from None
+    return _shown(host, number)
+
+
+async def _listen_smtp(settings: Settings, listener: SmtpListener) -> str:
+    if settings.smtp_address is None:
+        return ""
+    host, number = settings.smtp_address
+    try:
+        (_, number), *_ = await listener.start(host, number)
+    except OSError as error:
+        raise Unavailable("BOOT-smtp", f"cannot listen on {settings.smtp} (--smtp): {error.strerror}") from None
+    return _shown(host, number)
+
+
+def _shown(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _certificate(settings: Settings) -> ssl.SSLContext | None:
+    """Return the context of the operator's certificate, None when there is none. Raises InvalidArgument."""
+    if not settings.tls_cert:
+        return None
+    try:
+        return server_context(Path(settings.tls_cert), Path(settings.tls_key))
+    except (OSError, ValueError) as error:
+        raise InvalidArgument("BOOT-tls", f"cannot use --tls-cert {settings.tls_cert}: {error}") from None
+
+
+def _smtpd_settings(settings: Settings, folder: Path) -> SmtpdSettings:
+    context = _certificate(settings)
+    if context is None:
+        context = server_context(self_signed(folder, settings.host, datetime.now(UTC)))
+    return SmtpdSettings(
+        hostname=settings.host,
+        max_size_bytes=settings.max_message_bytes,
+        max_recipients=settings.max_recipients,
+        max_connections=settings.max_connections,
+        open_networks=tuple(ip_network(network) for network in settings.smtp_open_from),
+        tls=context,
+    )
+
+
+def _login(access: Access) -> Callable[[str, str, str], Awaitable[Caller | None]]:
+    """Return how the SMTP door finds out who calls: the password is the token, the user name is free text."""
+
+    async def authenticate(user: str, token: str, peer: str) -> Caller | None:
+        return await access.authenticate(token)
+
+    return authenticate

@@ -1,0 +1,71 @@
+"""`mailward serve`: run the gateway until SIGTERM or SIGINT."""
+
+import asyncio
+import signal
+from typing import Any
+
+import click
+import uvloop
+
+from mailward import bootstrap, config, log
+from mailward.cli import common
+from mailward.cli.tour import tour
+
+_EXAMPLE = '{"senderAddress":"noreply@example.com","senderName":"Example","host":"localhost:25"}'
+
+
+@click.command(name="serve")
+@click.option("--demo", is_flag=True, help="Start a local mail catcher and send two mails through the real doors.")
+@common.settings_options(config.names())
+def command(settings: config.Loaded, demo: bool) -> None:
+    """Run the gateway.
+
+    The first start makes the data dir, the database, a master key and a token of the owner, in owner.token (mode 0600).
+    """
+    console = settings.settings.log_format == "console" or (
+        settings.settings.log_format == "auto" and log.stderr_is_terminal()
+    )
+    # The tour is for people who look on: what the gateway says meanwhile would bury it.
+    log.configure("warning" if demo else settings.settings.log_level, console=console)
+    try:
+        with common.reported_errors():
+            uvloop.run(_serve(settings.settings, demo))
+    finally:
+        log.flush()
+
+
+async def _serve(settings: config.Settings, demo: bool) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    async with bootstrap.gateway(settings) as gateway:
+        click.echo(_welcome(gateway))
+        async with asyncio.TaskGroup() as tasks:
+            ends: list[asyncio.Task[Any]] = [tasks.create_task(event.wait()) for event in (stop, gateway.lost)]
+            if demo:
+                ends.append(tasks.create_task(tour(gateway)))
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            for task in ends:
+                task.cancel()
+    if gateway.lost.is_set():
+        common.fail("another node took over this node's work; start again")
+    if not stop.is_set():
+        raise SystemExit(1)
+
+
+def _welcome(gateway: bootstrap.Gateway) -> str:
+    url = f"{gateway.scheme}://{gateway.http_address}"
+    auth = f'-H "Authorization: Bearer $(cat {gateway.owner_token_file})"'
+    smtp = f"  SMTP  {gateway.smtp_address}\n" if gateway.smtp_address else ""
+    return f"""Mailward is running.
+
+  HTTP  {url}  (REST, gRPC and gRPC-Web)
+{smtp}  owner token: {gateway.owner_token_file}
+
+Add a provider and activate it; send a mail; see it:
+
+  id=$(curl -s {auth} -d '{_EXAMPLE}' {url}/admin/v1/smtp | sed 's/.*"id":"\\([0-9]*\\)".*/\\1/') && curl {auth} -X POST {url}/admin/v1/smtp/$id/_activate
+  curl {auth} -d '{{"from":"noreply@example.com","to":["you@example.com"],"subject":"Hello","text":"It works."}}' {url}/v1/messages
+  curl {auth} {url}/v1/messages
+"""  # noqa: E501  lines to paste

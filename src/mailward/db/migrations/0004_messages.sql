@@ -1,0 +1,71 @@
+-- Messages, their recipients and what was tried; the nodes that do it.
+--
+-- The accept path pays for every tree, so there are few: no foreign keys, no index for lists and look-ups (queries.py scans newest first).
+-- The two partial indexes hold only recipients that wait, or that are leased: finished mail costs them nothing.
+
+CREATE TABLE contents (
+    id   INTEGER PRIMARY KEY, -- the message's id
+    body BLOB NOT NULL        -- RFC 5322, CRLF line ends, not dot-stuffed
+);
+
+CREATE TABLE messages (
+    id                INTEGER PRIMARY KEY, -- time-ordered
+    sender            TEXT NOT NULL,       -- user id of the submitter
+    reverse_path      TEXT NOT NULL,       -- '' is the null reverse-path
+    subject           TEXT NOT NULL,
+    size_bytes        INTEGER NOT NULL,
+    smtputf8          INTEGER NOT NULL,    -- 0 or 1
+    ingress           TEXT NOT NULL,       -- 'http', 'grpc', 'smtp'
+    tags              TEXT NOT NULL,       -- JSON array of strings
+    metadata          TEXT NOT NULL,       -- JSON object of strings
+    created_at_us     INTEGER NOT NULL,
+    expires_at_us     INTEGER NOT NULL,    -- no attempt at or after it
+    uncertain_retries INTEGER              -- NULL: the provider's or the default
+);
+
+CREATE TABLE recipients (
+    message_id         INTEGER NOT NULL,
+    n                  INTEGER NOT NULL,   -- position in the envelope, from 0
+    address            TEXT NOT NULL,
+    lane               INTEGER NOT NULL,   -- 0 otp, 1 transactional, 2 bulk
+    state              TEXT NOT NULL,      -- delivery/status.py
+    state_at_us        INTEGER NOT NULL,   -- when it entered the state
+    attempts           INTEGER NOT NULL,   -- attempts that ended
+    doubts             INTEGER NOT NULL,   -- those of them that ended uncertain
+    next_attempt_at_us INTEGER,            -- NULL: leased, held or final
+    node               INTEGER,            -- who holds the lease, at which epoch; both NULL: nobody
+    epoch              INTEGER,
+    PRIMARY KEY (message_id, n)
+-- only sqlite
+) STRICT, WITHOUT ROWID; -- one tree instead of two
+-- only postgresql
+);
+-- both
+
+CREATE INDEX recipients_due ON recipients (lane, next_attempt_at_us) WHERE next_attempt_at_us IS NOT NULL;
+
+CREATE INDEX recipients_leased ON recipients (node) WHERE node IS NOT NULL;
+
+CREATE TABLE attempts (
+    message_id   INTEGER NOT NULL,
+    id           INTEGER NOT NULL,  -- time-ordered
+    provider_id  TEXT NOT NULL,
+    node         INTEGER NOT NULL,
+    epoch        INTEGER NOT NULL,
+    recipients   TEXT NOT NULL,     -- JSON array of recipients.n
+    opened_at_us INTEGER NOT NULL,  -- committed before the point of no return
+    closed_at_us INTEGER,           -- NULL: open
+    results      TEXT,              -- JSON array of [n, state, stage, fault, reply code, enhanced code, text]
+    PRIMARY KEY (message_id, id)
+-- only sqlite
+) STRICT, WITHOUT ROWID;
+-- only postgresql
+);
+-- both
+
+CREATE TABLE nodes (
+    id              INTEGER PRIMARY KEY CHECK (id BETWEEN 0 AND 255), -- part of the ids that the node draws
+    name            TEXT NOT NULL UNIQUE,
+    epoch           INTEGER NOT NULL, -- counts its lives; a lease of an earlier one is void
+    heartbeat_at_us INTEGER NOT NULL
+);

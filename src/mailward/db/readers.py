@@ -1,0 +1,107 @@
+"""The readers: a few threads, each with a read connection of its own."""
+
+import asyncio
+import contextlib
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Any
+
+from mailward.db.transaction import Connection
+from mailward.db.writer import Failed, failed
+from mailward.errors import Unavailable
+
+_Job = tuple[Callable[..., Any], tuple[Any, ...], asyncio.Future[Any]]
+
+
+class Readers:
+    """Runs read functions, first come, first served. The loop is woken once for all results that are ready."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, connections: Sequence[Connection], *, max_waiting: int) -> None:
+        """One thread for each of `connections`. `max_waiting`: reads that may wait or run at once."""
+        self._loop = loop
+        self._max_waiting = max_waiting
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._done: deque[tuple[asyncio.Future[Any], Any]] = deque()
+        self._woken = False
+        self._waiting: set[asyncio.Future[Any]] = set()
+        self._over: Unavailable | None = None
+        self._started: dict[int, tuple[Connection, float]] = {}  # by thread: what runs, and since when (monotonic)
+        self._threads = [
+            threading.Thread(target=self._work, args=(connection,), name=f"mailward-reader-{number}", daemon=True)
+            for number, connection in enumerate(connections)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def read(self, function: Callable[..., Any], args: tuple[Any, ...]) -> asyncio.Future[Any]:
+        """Return a future for function(tx, *args). Raises Unavailable when too many wait or the database is closed."""
+        if self._over is not None:
+            raise Unavailable(self._over.id, self._over.message)
+        if len(self._waiting) >= self._max_waiting:
+            raise Unavailable("DB-eV9c", "too many reads wait for the database")
+        future = self._loop.create_future()
+        self._waiting.add(future)
+        self._jobs.put((function, args, future))
+        return future
+
+    def abort_older_than(self, seconds: float) -> None:
+        """Make the reads fail that have been running for longer."""
+        now = monotonic()
+        for connection, since in list(self._started.values()):
+            if now - since > seconds:
+                connection.abort()
+
+    def end(self, error: Unavailable) -> None:
+        """Refuse new reads with `error`."""
+        self._over = error
+
+    def close(self) -> None:
+        """Let the threads finish what waits, and end. Blocks."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def settle(self) -> None:
+        """Give every result that is ready to its caller."""
+        self._woken = False  # First: a result that comes after the last look below wakes the loop again.
+        while self._done:
+            future, result = self._done.popleft()
+            self._waiting.discard(future)
+            if future.done():
+                continue
+            if isinstance(result, Failed):
+                future.set_exception(result.error)
+            else:
+                future.set_result(result)
+
+    def _work(self, connection: Connection) -> None:
+        me = threading.get_ident()
+        while (job := self._jobs.get()) is not None:
+            function, args, future = job
+            if not future.cancelled():
+                self._started[me] = (connection, monotonic())
+                result = _read(connection, function, args)
+                del self._started[me]
+            else:
+                result = None
+            self._done.append((future, result))
+            if not self._woken:
+                self._woken = True
+                with contextlib.suppress(RuntimeError):  # The loop is closed, and with it everybody who waited.
+                    self._loop.call_soon_threadsafe(self.settle)
+        connection.close()
+
+
+def _read(connection: Connection, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    try:
+        connection.begin()
+        result = function(connection, *args)
+        connection.commit()
+        return result
+    except BaseException as error:
+        connection.rollback()
+        return failed(error)

@@ -1,0 +1,61 @@
+"""How an attempt ends: outcomes per recipient in, the record of them and the recipients' next states out."""
+
+from collections.abc import Callable, Sequence
+from typing import assert_never
+
+import orjson
+
+from mailward.delivery.lease import CloseAttempt, Ended, Lease, Mark
+from mailward.delivery.retry import RetryPolicy, judge
+from mailward.delivery.status import Status, status_after
+from mailward.smtp.reply import Reply
+from mailward.transport.outcome import Accepted, Bounced, Deferred, Outcome, Stage, Uncertain
+
+#: One element of attempts.results: n, state, stage, fault, reply code, enhanced code, text.
+Result = tuple[int, str, str, str, int, str, str]
+
+
+def result(n: int, status: Status, stage: Stage, fault: str, reply: Reply) -> Result:
+    """Return one element of attempts.results; `status` is what the attempt alone says, not what policy made of it."""
+    return (n, status.value, stage.value, fault, reply.code, reply.enhanced, reply.text)
+
+
+def encode(results: Sequence[Result]) -> str:
+    """Return attempts.results for `results`."""
+    return orjson.dumps(results).decode()
+
+
+def stage_and_fault(outcome: Outcome) -> tuple[Stage, str]:
+    """Return where the conversation ended for a recipient and whose fault it was, "" when nobody's."""
+    match outcome:
+        case Accepted() | Uncertain():
+            return Stage.FINAL, ""
+        case Deferred(stage, fault) | Bounced(stage, fault):
+            return stage, fault.value
+        case _:
+            assert_never(outcome)
+
+
+def conclude(
+    lease: Lease, mark: Mark, outcomes: Sequence[Outcome], policy: RetryPolicy, now_us: int, jitter: Callable[[], float]
+) -> CloseAttempt:
+    """Return what to record of `lease` after `outcomes`, one for each of its recipients."""
+    results: list[Result] = []
+    ended: list[Ended] = []
+    wait = jitter()  # One for all: recipients deferred together are tried together.
+    for due, outcome in zip(lease.due, outcomes, strict=True):
+        verdict = judge(
+            outcome,
+            policy,
+            attempt=due.attempts + 1,
+            doubts=due.doubts,
+            uncertain_retries=lease.uncertain_retries,
+            now_us=now_us,
+            expires_at_us=lease.expires_at_us,
+            jitter=wait,
+        )
+        stage, fault = stage_and_fault(outcome)
+        results.append(result(due.n, status_after(outcome), stage, fault, outcome.reply))
+        doubt = 1 if isinstance(outcome, Uncertain) else 0
+        ended.append(Ended(due.n, verdict.status.value, verdict.next_attempt_at_us, doubt))
+    return CloseAttempt(lease.message_id, mark, lease.owner, now_us, encode(results), tuple(ended))

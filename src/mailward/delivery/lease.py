@@ -1,0 +1,130 @@
+"""What a node holds and what it tells the queue: plain values, so that the writer may live in another process."""
+
+from dataclasses import dataclass
+from enum import IntEnum, auto
+from typing import NamedTuple
+
+from mailward.ids import AttemptId, MessageId, ProviderId
+from mailward.message.envelope import Envelope
+
+
+class Lane(IntEnum):
+    """Which queue a message waits in; lower ones are claimed first. Stored as the number."""
+
+    OTP = 0
+    TRANSACTIONAL = 1
+    BULK = 2
+
+
+LANE_NAMES = tuple(lane.name.lower() for lane in Lane)
+
+
+class Owner(NamedTuple):
+    """A node in one of its lives. What an earlier life holds is void once the next began."""
+
+    node: int  #: 0-255
+    epoch: int
+
+
+class Mark(NamedTuple):
+    """An attempt that is recorded as open: from then on, silence means doubt."""
+
+    attempt_id: AttemptId
+    provider_id: ProviderId
+
+
+class Due(NamedTuple):
+    """A recipient of a lease."""
+
+    n: int  #: position in the message's envelope, from 0
+    attempts: int  #: that ended before
+    doubts: int  #: those of them that ended uncertain
+
+
+class Phase(IntEnum):
+    """How far a lease has come in its node."""
+
+    RESERVED = auto()  #: its submission is being committed
+    READY = auto()  #: waits in memory
+    SENDING = auto()  #: in a conversation, before the point of no return
+    HANDED_OVER = auto()  #: the open attempt is durable and the final dot may have left: never give it back
+    ENDED = auto()  #: how it ended is known and being recorded
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """A message with the recipients that this node holds; `envelope.recipients` and `due` run in parallel."""
+
+    message_id: MessageId
+    owner: Owner
+    lane: int
+    envelope: Envelope
+    content: bytes
+    due: tuple[Due, ...]
+    created_at_us: int
+    expires_at_us: int
+    uncertain_retries: int | None
+    phase: Phase
+    mark: Mark | None = None  #: the attempt, once it was decided on
+    opened: bool = False  #: `mark` is durable
+
+
+class NewMessage(NamedTuple):
+    """A submission, as `queue.submit` stores it."""
+
+    id: MessageId
+    sender: str
+    reverse_path: str
+    subject: str
+    content: bytes
+    smtputf8: bool
+    ingress: str
+    tags: str  #: JSON
+    metadata: str  #: JSON
+    created_at_us: int
+    expires_at_us: int
+    uncertain_retries: int | None
+    lane: int
+    addresses: tuple[str, ...]
+    owner: Owner | None  #: lease it in the same commit; None: it waits in the queue
+    mark: Mark | None = None  #: and open the attempt in the same commit; needs `owner`
+
+
+class OpenAttempt(NamedTuple):
+    """An attempt about to pass the point of no return."""
+
+    message_id: MessageId
+    mark: Mark
+    owner: Owner
+    ns: tuple[int, ...]  #: which recipients
+    at_us: int
+
+
+class Ended(NamedTuple):
+    """What becomes of one recipient."""
+
+    n: int
+    state: str
+    next_attempt_at_us: int | None
+    doubt: int  #: 1 when this attempt ended uncertain for it, else 0
+
+
+class CloseAttempt(NamedTuple):
+    """An attempt that ended, and where it leaves its recipients."""
+
+    message_id: MessageId
+    mark: Mark
+    owner: Owner
+    at_us: int
+    results: str  #: JSON, as in attempts.results
+    ended: tuple[Ended, ...]
+
+
+class GivenBack(NamedTuple):
+    """A lease returned untried."""
+
+    message_id: MessageId
+    owner: Owner
+    ns: tuple[int, ...]
+    mark: Mark | None  #: an open attempt that never reached the wire; it is forgotten
+    at_us: int

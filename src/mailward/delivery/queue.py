@@ -1,0 +1,358 @@
+"""The queue: submit, claim, open and close attempts, recover. Its rows change state; attempts are only added (SQL).
+
+`submit`, `open_attempts` and `close_attempts` are for Database.batch: one call for everything in a commit. The others
+are for Database.write.
+"""
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import orjson
+
+from mailward.db.database import Row, Transaction
+from mailward.delivery import queue_postgres, queue_sqlite
+from mailward.delivery.attempt import encode, result
+from mailward.delivery.lease import CloseAttempt, Due, GivenBack, Lane, Lease, NewMessage, OpenAttempt, Owner, Phase
+from mailward.delivery.retry import RetryPolicy, Verdict, after_doubt, overdue
+from mailward.delivery.status import Status
+from mailward.ids import AttemptId, MessageId
+from mailward.message.envelope import Envelope
+from mailward.smtp.reply import Reply
+from mailward.transport.outcome import Stage
+
+_ENGINES: dict[str, Any] = {"sqlite": queue_sqlite, "postgresql": queue_postgres}
+
+
+def _engine(tx: Transaction) -> Any:
+    module: ModuleType = _ENGINES[tx.dialect]
+    return module
+
+
+def submit(tx: Transaction, items: list[NewMessage]) -> list[bool]:
+    """Store messages; True for each that is leased to its owner.
+
+    One whose owner's life is over is stored like one without an owner: queued and due at once.
+    """
+    leased: list[bool] = _engine(tx).submit(tx, items)
+    return leased
+
+
+def open_attempts(tx: Transaction, items: list[OpenAttempt]) -> list[bool]:
+    """Record attempts as open; False for each whose owner's life is over, which must not go on.
+
+    Repeating it changes nothing, so it may be tried again when nobody knows whether the commit was stored.
+    """
+    opened: list[bool] = _engine(tx).open_attempts(tx, items)
+    return opened
+
+
+def close_attempts(tx: Transaction, items: list[CloseAttempt]) -> list[bool]:
+    """Record how attempts ended and free their recipients; False for each that is no longer open and the owner's.
+
+    Then nothing of that item is written.
+    """
+    closed: list[bool] = _engine(tx).close_attempts(tx, items)
+    return closed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimRequest:
+    """How much a node can take."""
+
+    owner: Owner
+    now_us: int
+    messages: int  #: at least 1
+    content_bytes: int  #: a first message larger than this is taken all the same
+    lanes: tuple[Lane, ...] = tuple(Lane)  #: in this order
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """A waiting recipient whose lifetime passed; `status` is EXPIRED, or UNCERTAIN when it is held in doubt."""
+
+    message_id: MessageId
+    address: str
+    lane: int
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a claim got: lane by lane, of what has been due longest, in the order of submission."""
+
+    leases: list[Lease]
+    expired: list[Expiry]
+    more: bool  #: more may be due now
+    next_due_at_us: int | None  #: when something that waits becomes due; None when nothing does, or when `more`
+
+
+_LIFE = {
+    "sqlite": "SELECT 1 FROM nodes WHERE id = :node AND epoch = :epoch",
+    "postgresql": "SELECT 1 FROM nodes WHERE id = :node AND epoch = :epoch FOR SHARE",
+}
+
+_NEXT_DUE = """
+    SELECT next_attempt_at_us FROM recipients WHERE lane = :lane AND next_attempt_at_us IS NOT NULL
+     ORDER BY next_attempt_at_us LIMIT 1
+"""
+
+
+class LeaseLost(Exception):
+    """The node's life is over: another one recovered what it held."""
+
+
+def claim(tx: Transaction, request: ClaimRequest) -> Claim:
+    """Lease due recipients, message by message. Raises LeaseLost when the owner's life is over.
+
+    All that is due of a message comes in one lease, so that its content travels once. Those whose lifetime has passed
+    are expired on the way.
+    """
+    owner = request.owner
+    if tx.fetch_one(_LIFE[tx.dialect], node=owner.node, epoch=owner.epoch) is None:
+        raise LeaseLost(f"node {owner.node} is no longer in epoch {owner.epoch}")
+    leases: list[Lease] = []
+    expired: list[Expiry] = []
+    room, room_bytes, more = request.messages, request.content_bytes, False
+    for lane in request.lanes:
+        if room <= 0 or room_bytes <= 0:
+            more = True
+            break
+        rows = _engine(tx).due(tx, lane, request.now_us, room)
+        living, dead = _split_overdue(rows, request.now_us)
+        taken, size_bytes = _fitting(living, room, room_bytes, first=not leases)
+        # Content that has gone by age cannot be sent any more, whatever its message's lifetime says.
+        contents = _engine(tx).contents(tx, [rows[0][0] for rows in taken]) if taken else {}
+        dead += [row for rows in taken if rows[0][0] not in contents for row in rows]
+        expired += _expire(tx, dead, request.now_us)
+        leases += _lease(tx, owner, [rows for rows in taken if rows[0][0] in contents], contents, request.now_us)
+        more = more or len(rows) >= room or len(taken) < len(living)
+        room, room_bytes = room - len(taken), room_bytes - size_bytes
+    return Claim(leases, expired, more, None if more else next_due(tx))
+
+
+def next_due(tx: Transaction) -> int | None:
+    """Return when the next waiting recipient becomes due, perhaps in the past; None when none waits."""
+    rows = [tx.fetch_one(_NEXT_DUE, lane=lane.value) for lane in Lane]
+    return min((row[0] for row in rows if row is not None), default=None)
+
+
+def _split_overdue(rows: list[Row], now_us: int) -> tuple[list[list[Row]], list[Row]]:
+    """Return the rows that may be tried, grouped by message, and those whose lifetime has passed."""
+    living: dict[int, list[Row]] = {}
+    dead: list[Row] = []
+    for row in rows:
+        if row[5] <= now_us:
+            dead.append(row)
+        else:
+            living.setdefault(row[0], []).append(row)
+    return list(living.values()), dead
+
+
+def _fitting(messages: list[list[Row]], room: int, room_bytes: int, *, first: bool) -> tuple[list[list[Row]], int]:
+    """Return the leading messages that fit, and their size together. `first`: one is taken, whatever its size."""
+    size_bytes = 0
+    taken: list[list[Row]] = []
+    for rows in messages[:room]:
+        if size_bytes + rows[0][3] > room_bytes and (taken or not first):
+            break
+        size_bytes += rows[0][3]
+        taken.append(rows)
+    return taken, size_bytes
+
+
+def _lease(
+    tx: Transaction, owner: Owner, messages: list[list[Row]], contents: dict[int, bytes], now_us: int
+) -> list[Lease]:
+    if not messages:
+        return []
+    _engine(tx).lease(tx, owner, [(row[0], row[8]) for rows in messages for row in rows], now_us)
+    leases = []
+    for rows in messages:
+        id, reverse_path, smtputf8, _, created_at_us, expires_at_us, uncertain_retries, lane = rows[0][:8]
+        envelope = Envelope(reverse_path, tuple(row[9] for row in rows), bool(smtputf8))
+        due = tuple(Due(row[8], row[10], row[11]) for row in rows)
+        leases.append(
+            Lease(
+                id,
+                owner,
+                lane,
+                envelope,
+                contents[id],
+                due,
+                created_at_us,
+                expires_at_us,
+                uncertain_retries,
+                Phase.READY,
+            )
+        )
+    return leases
+
+
+_END_WAIT = """
+    UPDATE recipients SET state = :state, state_at_us = :now_us, next_attempt_at_us = NULL
+     WHERE message_id = :message_id AND n = :n
+"""
+
+
+def _expire(tx: Transaction, rows: list[Row], now_us: int) -> list[Expiry]:
+    expired = [Expiry(row[0], row[9], row[7], overdue(Status(row[12])).status) for row in rows]
+    if rows:
+        tx.executemany(
+            _END_WAIT,
+            [
+                {"state": expiry.status.value, "now_us": now_us, "message_id": row[0], "n": row[8]}
+                for row, expiry in zip(rows, expired, strict=True)
+            ],
+        )
+    return expired
+
+
+def expire(tx: Transaction, now_us: int, limit: int) -> list[Expiry]:
+    """Expire those whose lifetime has passed among the `limit` recipients of each lane that have waited longest.
+
+    For times in which nothing claims, because there is no provider.
+    """
+    expired = []
+    for lane in Lane:
+        _, dead = _split_overdue(_engine(tx).due(tx, lane, now_us, limit), now_us)
+        expired += _expire(tx, dead, now_us)
+    return expired
+
+
+_GIVE_BACK = """
+    UPDATE recipients SET state = 'queued', state_at_us = :at_us, next_attempt_at_us = :at_us, node = NULL, epoch = NULL
+     WHERE message_id = :message_id AND n = :n AND node = :node AND epoch = :epoch
+"""
+
+_FORGET = """
+    DELETE FROM attempts
+     WHERE message_id = :message_id AND id = :id AND node = :node AND epoch = :epoch AND closed_at_us IS NULL
+"""
+
+
+def give_back(tx: Transaction, items: list[GivenBack]) -> None:
+    """Return leases untried: due at once, for whoever comes first. An open attempt of theirs never was one."""
+    tx.executemany(
+        _GIVE_BACK,
+        [
+            {"message_id": item.message_id, "n": n, "at_us": item.at_us, **item.owner._asdict()}
+            for item in items
+            for n in item.ns
+        ],
+    )
+    marked = [
+        {"message_id": item.message_id, "id": item.mark.attempt_id, **item.owner._asdict()}
+        for item in items
+        if item.mark is not None
+    ]
+    if marked:
+        tx.executemany(_FORGET, marked)
+
+
+_HELD = "SELECT message_id, n FROM recipients WHERE node = :node AND epoch = :epoch AND message_id <= :up_to"
+
+_FORGET_ALL = """
+    DELETE FROM attempts
+     WHERE message_id = :message_id AND node = :node AND epoch = :epoch AND closed_at_us IS NULL AND recipients = :ns
+"""
+
+
+def reconcile(tx: Transaction, owner: Owner, known: frozenset[tuple[int, int]], up_to: int, now_us: int) -> int:
+    """Give back what `owner` holds in the store but not in memory; return how many recipients.
+
+    Such leases are left when a commit failed and yet was stored. `known`: (message id, n) of all that it holds in
+    memory; `up_to`: an id drawn just before `known` was made, so that messages submitted since are left alone.
+    What was never in memory was never on the wire.
+    """
+    lost = [key for key in tx.fetch(_HELD, node=owner.node, epoch=owner.epoch, up_to=up_to) if key not in known]
+    by_message: dict[int, list[int]] = {}
+    for message_id, n in lost:
+        by_message.setdefault(message_id, []).append(n)
+    give_back(tx, [GivenBack(MessageId(id), owner, tuple(ns), None, now_us) for id, ns in by_message.items()])
+    tx.executemany(
+        _FORGET_ALL,
+        [
+            {"message_id": id, "ns": orjson.dumps(sorted(ns)).decode(), **owner._asdict()}
+            for id, ns in by_message.items()
+        ],
+    )
+    return len(lost)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What an earlier life of a node left behind."""
+
+    queued: int  #: recipients that had not been handed over
+    uncertain: int  #: recipients that may have been
+
+
+_LEFT = """
+    SELECT r.message_id, r.n, r.attempts, r.doubts, m.expires_at_us, m.uncertain_retries
+      FROM recipients AS r JOIN messages AS m ON m.id = r.message_id
+     WHERE r.node = :node AND r.epoch < :epoch
+"""
+
+_LEFT_OPEN = """
+    SELECT DISTINCT a.message_id, a.id, a.recipients
+      FROM recipients AS r JOIN attempts AS a ON a.message_id = r.message_id
+     WHERE r.node = :node AND r.epoch < :epoch AND a.node = :node AND a.epoch < :epoch AND a.closed_at_us IS NULL
+"""
+
+_DOUBT = """
+    UPDATE recipients SET state = 'uncertain', state_at_us = :now_us, next_attempt_at_us = :next_at_us,
+                          attempts = attempts + 1, doubts = doubts + 1, node = NULL, epoch = NULL
+     WHERE message_id = :message_id AND n = :n
+"""
+
+_CLOSE_LEFT = """
+    UPDATE attempts SET closed_at_us = :now_us, results = :results WHERE message_id = :message_id AND id = :id
+"""
+
+_REQUEUE = """
+    UPDATE recipients SET state = 'queued', state_at_us = :now_us, next_attempt_at_us = :now_us,
+                          node = NULL, epoch = NULL
+     WHERE node = :node AND epoch < :epoch
+"""
+
+_SILENCE = Reply(451, "4.4.2", "the gateway stopped before the answer was recorded")
+
+
+def recover(tx: Transaction, owner: Owner, policy: RetryPolicy, now_us: int) -> Recovered:
+    """Free what earlier lives of `owner.node` held. Call it in the transaction that began the new life, or after it.
+
+    Leased without an open attempt: nothing was handed over, so it is queued again. With one: uncertain, and the policy
+    says what follows.
+    """
+    left = {(message_id, n): rest for message_id, n, *rest in tx.fetch(_LEFT, node=owner.node, epoch=owner.epoch)}
+    doubts: list[dict[str, Any]] = []
+    closed: list[dict[str, Any]] = []
+    for message_id, id, recipients in tx.fetch(_LEFT_OPEN, node=owner.node, epoch=owner.epoch):
+        ns = [n for n in orjson.loads(recipients) if (message_id, n) in left]
+        for n in ns:
+            verdict = _verdict_of_silence(policy, now_us, *left.pop((message_id, n)))
+            doubts.append(
+                {"message_id": message_id, "n": n, "now_us": now_us, "next_at_us": verdict.next_attempt_at_us}
+            )
+        results = [result(n, Status.UNCERTAIN, Stage.FINAL, "", _SILENCE) for n in ns]
+        closed.append({"message_id": message_id, "id": AttemptId(id), "now_us": now_us, "results": encode(results)})
+    if closed:
+        tx.executemany(_DOUBT, doubts)
+        tx.executemany(_CLOSE_LEFT, closed)
+    tx.execute(_REQUEUE, node=owner.node, epoch=owner.epoch, now_us=now_us)
+    return Recovered(queued=len(left), uncertain=len(doubts))
+
+
+def _verdict_of_silence(
+    policy: RetryPolicy, now_us: int, attempts: int, doubts: int, expires_at_us: int, uncertain_retries: int | None
+) -> Verdict:
+    return after_doubt(
+        policy,
+        attempt=attempts + 1,
+        doubts=doubts + 1,
+        uncertain_retries=uncertain_retries,
+        now_us=now_us,
+        expires_at_us=expires_at_us,
+        jitter=0.0,
+    )

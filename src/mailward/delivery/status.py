@@ -1,0 +1,67 @@
+"""Recipient states, their legal moves, and what an outcome makes of them (ARCHITECTURE, recipient states)."""
+
+from enum import StrEnum
+from typing import assert_never
+
+from mailward.transport.outcome import Accepted, Bounced, Deferred, Outcome, Uncertain
+
+
+class Status(StrEnum):
+    """Where a recipient stands. The value is what is stored and what doors show."""
+
+    QUEUED = "queued"  #: submission committed; waits for a node
+    SENDING = "sending"  #: leased: a node holds it, in memory or on the wire
+    DEFERRED = "deferred"  #: refused for now; waits for its next attempt
+    UNCERTAIN = "uncertain"  #: the final dot went out and no answer was recorded; waits, or is held
+    ACCEPTED = "accepted"  #: the provider took it; final until the provider reports
+    DELIVERED = "delivered"  #: the provider reported that the recipient's server took it
+    BOUNCED = "bounced"  #: refused for good
+    EXPIRED = "expired"  #: older than its lifetime, not handed over
+    SUPPRESSED = "suppressed"  #: on the suppression list, never tried
+    CANCELED = "canceled"  #: by the operator, before hand-over
+
+
+_MOVES: dict[Status, frozenset[Status]] = {
+    Status.QUEUED: frozenset({Status.SENDING, Status.EXPIRED, Status.CANCELED}),
+    # Back to QUEUED: the lease was given back or recovered, and nothing was handed over.
+    Status.SENDING: frozenset(
+        {Status.QUEUED, Status.DEFERRED, Status.UNCERTAIN, Status.ACCEPTED, Status.BOUNCED, Status.EXPIRED}
+    ),
+    Status.DEFERRED: frozenset({Status.SENDING, Status.EXPIRED, Status.CANCELED}),
+    # ACCEPTED and CANCELED: an operator resolves the doubt. Never EXPIRED: that would claim it was not handed over.
+    Status.UNCERTAIN: frozenset({Status.SENDING, Status.ACCEPTED, Status.CANCELED}),
+    Status.ACCEPTED: frozenset({Status.DELIVERED, Status.BOUNCED}),
+    Status.DELIVERED: frozenset(),
+    Status.BOUNCED: frozenset(),
+    Status.EXPIRED: frozenset(),
+    Status.SUPPRESSED: frozenset(),
+    Status.CANCELED: frozenset(),
+}
+
+#: States in which a recipient may be leased once its next attempt is due.
+WAITING = frozenset({Status.QUEUED, Status.DEFERRED, Status.UNCERTAIN})
+
+
+def may_move(old: Status, new: Status) -> bool:
+    """Tell whether a recipient in `old` may enter `new`."""
+    return new in _MOVES[old]
+
+
+def is_final(status: Status) -> bool:
+    """Tell whether no further attempt will follow from `status`. ACCEPTED counts, though the provider may report."""
+    return status not in WAITING and status is not Status.SENDING
+
+
+def status_after(outcome: Outcome) -> Status:
+    """Return the state that follows a leased recipient's `outcome`, before lifetime and policy are looked at."""
+    match outcome:
+        case Accepted():
+            return Status.ACCEPTED
+        case Deferred():
+            return Status.DEFERRED
+        case Bounced():
+            return Status.BOUNCED
+        case Uncertain():  # The final dot went out and no answer came back.
+            return Status.UNCERTAIN
+        case _:
+            assert_never(outcome)

@@ -1,0 +1,124 @@
+"""The one way in for all doors: store a message and its recipients durably, then hand them to the worker."""
+
+from asyncio import Future, get_running_loop
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+import orjson
+
+from mailward import log
+from mailward.db.database import Database
+from mailward.delivery import queue
+from mailward.delivery.lease import LANE_NAMES, Lane, Lease, NewMessage
+from mailward.delivery.worker import Worker
+from mailward.errors import InvalidArgument, MailwardError, Unavailable
+from mailward.ids import MessageId, UserId
+from mailward.message.envelope import Envelope
+
+Ingress = Literal["http", "grpc", "smtp"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """A message as a door hands it over: checked, complete, with its envelope."""
+
+    id: MessageId  #: drawn by the door, because Message-ID and trace carry it
+    envelope: Envelope
+    content: bytes  #: RFC 5322, CRLF line ends, not dot-stuffed
+    subject: str  #: decoded, for lists and logs; "" when there is none
+    sender: UserId  #: who submitted it
+    ingress: Ingress
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    lane: Lane = Lane.TRANSACTIONAL
+    lifetime_s: int | None = None  #: from the submission; None: the default
+    uncertain_retries: int | None = None  #: None: the provider's or the default
+
+
+class Submissions:
+    """Takes submissions. Durable before the answer; no task and no thread hop per message of its own."""
+
+    def __init__(self, database: Database, worker: Worker, now_us: Callable[[], int], lifetime_s: int) -> None:
+        """`lifetime_s`: of submissions that name none."""
+        self._database = database
+        self._worker = worker
+        self._now_us = now_us
+        self._lifetime_s = lifetime_s
+
+    def submit(self, submission: Submission) -> Future[MessageId]:
+        """Store `submission`. The future resolves after the commit.
+
+        It raises Unavailable when the store cannot be written, InvalidArgument when it cannot hold a value (NUL, a lone
+        surrogate). Canceling it does not undo the submission.
+        """
+        answer: Future[MessageId] = get_running_loop().create_future()
+        now_us = self._now_us()
+        s = submission
+        expires_at_us = now_us + (self._lifetime_s if s.lifetime_s is None else s.lifetime_s) * 1_000_000
+        lease = self._worker.reserve(s.id, s.lane, s.envelope, s.content, now_us, expires_at_us, s.uncertain_retries)
+        message = NewMessage(
+            s.id,
+            s.sender,
+            s.envelope.reverse_path,
+            s.subject,
+            s.content,
+            s.envelope.smtputf8,
+            s.ingress,
+            orjson.dumps(s.tags).decode() if s.tags else "[]",
+            orjson.dumps(s.metadata).decode() if s.metadata else "{}",
+            now_us,
+            expires_at_us,
+            s.uncertain_retries,
+            s.lane,
+            s.envelope.recipients,
+            None if lease is None else lease.owner,
+            None if lease is None else lease.mark,
+        )
+        try:
+            stored = self._database.batch(queue.submit, message)
+        except MailwardError as error:  # Too many wait, or it is closed.
+            self._worker.drop(lease, None)
+            answer.set_exception(error)
+            return answer
+        stored.add_done_callback(partial(self._stored, submission, now_us, lease, answer))
+        return answer
+
+    def _stored(
+        self,
+        submission: Submission,
+        at_us: int,
+        lease: Lease | None,
+        answer: Future[MessageId],
+        stored: Future[bool],
+    ) -> None:
+        error = stored.exception()
+        if error is not None:
+            self._refuse(lease, error, answer)
+            return
+        log.message_accepted(
+            submission.id,
+            ingress=submission.ingress,
+            lane=LANE_NAMES[submission.lane],
+            recipients=len(submission.envelope.recipients),
+            size_bytes=len(submission.content),
+            sender=submission.sender,
+            seconds=(self._now_us() - at_us) / 1e6,
+        )
+        if lease is not None and stored.result():
+            self._worker.take(lease)
+        else:
+            self._worker.drop(lease, None)
+        if not answer.done():
+            answer.set_result(submission.id)
+
+    def _refuse(self, lease: Lease | None, error: BaseException, answer: Future[MessageId]) -> None:
+        # Only a failed commit may have been stored all the same; a value that was refused was not.
+        self._worker.drop(lease, error if isinstance(error, Unavailable) else None)
+        if answer.done():
+            return
+        if not isinstance(error, InvalidArgument):
+            cause, error = error, Unavailable("QUEUE-store", "the message could not be stored; try again later")
+            error.__cause__ = cause  # It may name files and hosts, so it is for the log only.
+        answer.set_exception(error)

@@ -1,0 +1,345 @@
+"""The worker: takes messages from memory after their commit, or by claim; has them sent; records what came of it."""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+
+from mailward import log, metrics
+from mailward.db.database import Database
+from mailward.delivery import queue
+from mailward.delivery.closer import Closer
+from mailward.delivery.hold import Hold, HoldLimits
+from mailward.delivery.lease import LANE_NAMES, CloseAttempt, Due, GivenBack, Lane, Lease, Mark, Owner, Phase
+from mailward.delivery.queue import LeaseLost
+from mailward.delivery.retry import RetryPolicy
+from mailward.delivery.senders import Reports, Route, Senders
+from mailward.delivery.status import Status
+from mailward.ids import AttemptId, MessageId
+from mailward.message.envelope import Envelope
+from mailward.transport.base import RelaySettings, Transport
+
+_POLL_S = 5.0  # Our own mail wakes us; this is for what others put into the queue: nodes, commands.
+_BACK_OFF_FIRST_S = 0.1
+_BACK_OFF_LIMIT_S = 5.0
+_EXPIRE_EVERY_US = 60_000_000
+_EXPIRE_AT_ONCE = 1_000
+_RECORD_S = 5.0  # what a stop allows the store beyond its deadline
+
+
+class Worker:
+    """Belongs to one event loop. `start`, then `stop`; in between it holds leases as `owner`.
+
+    It lives through a failing store: it sends nothing, keeps what it holds, and goes on when the store does.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        owner: Owner,
+        ids: Callable[[], int],
+        *,
+        relay: Callable[[], RelaySettings | None],
+        transport: Callable[[RelaySettings], Transport],
+        now_us: Callable[[], int],
+        policy: RetryPolicy,
+        limits: HoldLimits | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """`owner`: from `nodes.register`, after `queue.recover`. `jitter`: from 0 up to 1.
+
+        `relay`: the active provider's settings now; None: mail waits. After a change call `relay_changed`.
+        `transport`: makes the way out for one value of the settings; it is used until they change.
+        """
+        self._database = database
+        self._owner = owner
+        self._ids = ids
+        self._relay = relay
+        self._now_us = now_us
+        self._hold = Hold(limits or HoldLimits())
+        self._closer = Closer(database, self._closed, self._store_failed)
+        route = Route(relay=relay, transport=transport, ids=ids, now_us=now_us, jitter=jitter, policy=policy)
+        reports = Reports(
+            store_failed=self._store_failed, freed=self._freed, give_back=self._give_back, lost=self._lose_all
+        )
+        self._senders = Senders(database, self._hold, self._closer, route, reports)
+        self._feeder: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._quiet = asyncio.Event()
+        self._resting = False
+        self._backlog = True  # something may be due in the database
+        self._due_at_us: int | None = None  # when the next will be
+        self._expired_at_us = 0  # when `queue.expire` last ran
+        self._returning: list[Lease] = []  # for the feeder to give back
+        self._back_off_s = 0.0  # above 0 while the store fails
+        self._stopping = False
+        #: Set when another node took over what this one holds: this life is over, and the process should begin another.
+        self.lost = asyncio.Event()
+
+    # For the composition root
+
+    def start(self) -> None:
+        """Begin to work, with what lies in the queue."""
+        self._feeder = asyncio.get_running_loop().create_task(self._feed(), name="mailward-feeder")
+
+    def wake(self) -> None:
+        """Look at the queue now: something was put into it, or time has passed."""
+        self._backlog = True
+        self._stir()
+
+    def relay_changed(self) -> None:
+        """The active provider was changed, activated or deactivated."""
+        self.wake()
+
+    async def settled(self) -> None:
+        """Return once nothing is held and nothing is due that could be sent."""
+        while not self._is_quiet():
+            self._quiet.clear()
+            await self._quiet.wait()
+
+    async def stop(self, deadline_s: float) -> None:
+        """Start nothing new, let what is on the wire finish until the deadline, give the rest back, record everything.
+
+        What is cut after its final dot stays open, and the next life finds it uncertain.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + deadline_s
+        self._stopping = True
+        self._senders.pause()
+        self._stir()
+        if self._feeder is not None:
+            await self._feeder
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                while any(lease.phase is Phase.RESERVED for lease in self._hold.leases):
+                    self._quiet.clear()
+                    await self._quiet.wait()
+        await self._senders.stop(max(0.0, deadline - loop.time()))
+        try:
+            async with asyncio.timeout(_RECORD_S):
+                await self._return([*self._hold.untouched(), *self._returning])
+                await self._closer.flush()
+        except Exception as error:  # The next life recovers what it finds.
+            log.write("error", "worker.stopped", error=repr(error), unrecorded=len(self._hold.leases))
+
+    # For Submissions
+
+    def reserve(
+        self,
+        message_id: MessageId,
+        lane: Lane,
+        envelope: Envelope,
+        content: bytes,
+        created_at_us: int,
+        expires_at_us: int,
+        uncertain_retries: int | None,
+    ) -> Lease | None:
+        """Return a lease on a message that is about to be committed, or None when it must wait in the queue.
+
+        Answer with `take` once it is committed as leased, with `drop` otherwise. When it will be on the wire at once,
+        the same commit opens its attempt: a commit less for a lone message, and after a crash those few are in doubt.
+        """
+        self._closer.ride()
+        if self._stopping or self._back_off_s or (relay := self._relay()) is None or self.lost.is_set():
+            return None
+        if not self._hold.has_room(len(content), backlog=self._backlog):
+            return None
+        lease = Lease(
+            message_id,
+            self._owner,
+            lane,
+            envelope,
+            content,
+            tuple([Due(n, 0, 0) for n in range(len(envelope.recipients))]),
+            created_at_us,
+            expires_at_us,
+            uncertain_retries,
+            Phase.RESERVED,
+        )
+        if self._senders.flowing and len(self._hold.leases) < relay.max_connections:
+            lease.mark = Mark(AttemptId(self._ids()), relay.provider_id)
+        self._hold.add(lease)
+        return lease
+
+    def take(self, lease: Lease) -> None:
+        """Send a message whose lease is committed."""
+        lease.phase = Phase.READY
+        lease.opened = lease.mark is not None
+        self._hold.ready.append(lease)
+        if self._stopping:
+            self._quiet.set()
+        else:
+            self._senders.dispatch()
+
+    def drop(self, lease: Lease | None, error: Exception | None) -> None:
+        """A message was queued without a lease; or, with `error`, it was not stored, as far as anybody knows."""
+        if lease is not None:
+            self._forget(lease)
+        if error is None:
+            if not self._backlog:
+                self._backlog = True
+                self._freed()
+        else:
+            self._store_failed(error)
+
+    # The feeder: everything that is not about one message
+
+    async def _feed(self) -> None:
+        while not self._stopping and not self.lost.is_set():
+            self._wake.clear()
+            self._resting = False
+            try:
+                await self._tend()
+            except LeaseLost:
+                self._lose_all()
+            except Exception as error:
+                self._store_failed(error)
+                self._back_off_s = min(self._back_off_s * 2, _BACK_OFF_LIMIT_S)
+            self._resting = True
+            self._check_quiet()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._rest_s()):
+                    await self._wake.wait()
+
+    def _rest_s(self) -> float:
+        if self._stopping:
+            return 0.0
+        if self._back_off_s:
+            # Everybody who meets the failing store stirs the feeder; that must not become a loop without pause.
+            self._wake.clear()
+            return self._back_off_s
+        wait_us = 0 if self._due_at_us is None else self._due_at_us - self._now_us()
+        return min(wait_us / 1e6, _POLL_S) if wait_us > 0 else _POLL_S
+
+    async def _tend(self) -> None:
+        if self._back_off_s:
+            await self._reconcile()
+        if self._returning:
+            returning, self._returning = self._returning, []
+            await self._return(returning)
+        relay = self._relay()
+        self._senders.follow(relay)
+        if relay is None:
+            await self._return(self._hold.take_ready())
+            await self._expire()
+            return
+        if not self._backlog:
+            self._due_at_us = await self._database.read(queue.next_due)
+            self._backlog = self._due_at_us is not None and self._due_at_us <= self._now_us()
+        while self._backlog and not self._stopping and self._relay() is not None:
+            messages, content_bytes = self._hold.room()
+            if not messages:
+                return  # `_freed` calls again.
+            await self._claim(messages, content_bytes)
+
+    async def _claim(self, messages: int, content_bytes: int) -> None:
+        self._backlog = False  # Whoever queues something from now on sets it again.
+        request = queue.ClaimRequest(
+            owner=self._owner, now_us=self._now_us(), messages=messages, content_bytes=content_bytes
+        )
+        try:
+            claim = await self._database.write(queue.claim, request)
+        except BaseException:
+            self._backlog = True
+            raise
+        _report_expired(claim.expired)
+        for lease in claim.leases:
+            self._hold.add(lease)
+            self._hold.ready.append(lease)
+        if claim.more:
+            self._backlog = True
+        else:
+            self._due_at_us = claim.next_due_at_us
+        self._senders.dispatch()
+
+    async def _expire(self) -> None:
+        now_us = self._now_us()
+        if now_us - self._expired_at_us >= _EXPIRE_EVERY_US:
+            self._expired_at_us = now_us
+            _report_expired(await self._database.write(queue.expire, now_us, _EXPIRE_AT_ONCE))
+
+    async def _return(self, leases: Sequence[Lease]) -> None:
+        """Give back leases that were not tried. If that fails, `_reconcile` finds them in the store."""
+        now_us = self._now_us()
+        items = [
+            GivenBack(lease.message_id, lease.owner, tuple(due.n for due in lease.due), lease.mark, now_us)
+            for lease in leases
+        ]
+        if not items:
+            return
+        for lease in leases:
+            self._forget(lease)
+        await self._database.write(queue.give_back, items)
+        self._backlog = True
+
+    async def _reconcile(self) -> None:
+        """See whether the store works again, and give back what a failed commit may have leased to us all the same."""
+        up_to = self._ids()
+        lost = await self._database.write(queue.reconcile, self._owner, self._hold.keys(), up_to, self._now_us())
+        log.write("warning", "store.works", given_back=lost)
+        self._back_off_s = 0.0
+        self._backlog = True
+        self._closer.retry()
+        if not self._back_off_s and not self._stopping:
+            self._senders.resume()
+
+    # What senders, closer and store report
+
+    def _store_failed(self, error: Exception) -> None:
+        if not self._back_off_s:
+            log.write("error", "store.failed", error=str(error))
+            self._back_off_s = _BACK_OFF_FIRST_S
+            self._senders.pause()
+            self._stir()
+
+    def _closed(self, lease: Lease, close: CloseAttempt, recorded: bool) -> None:
+        self._forget(lease)
+        if not recorded:
+            metrics.leases_lost.inc()
+            log.write("error", "lease.lost", message_id=lease.message_id)
+            return
+        for ended in close.ended:
+            at_us = ended.next_attempt_at_us
+            if at_us is not None and (self._due_at_us is None or at_us < self._due_at_us):
+                self._due_at_us = at_us
+                self._stir()
+
+    def _freed(self) -> None:
+        if self._backlog and self._hold.room()[0]:
+            self._stir()
+
+    def _give_back(self, lease: Lease) -> None:
+        self._returning.append(lease)
+        self._stir()
+
+    def _lose_all(self) -> None:
+        """Another node took over: what is not on the wire is no longer ours."""
+        if not self.lost.is_set():
+            log.write("error", "node.lost", node=self._owner.node, epoch=self._owner.epoch)
+            self.lost.set()
+            self._senders.pause()
+            for lease in self._hold.take_ready():
+                self._forget(lease)
+            self._stir()
+
+    def _forget(self, lease: Lease) -> None:
+        self._hold.remove(lease)
+        self._check_quiet()
+
+    def _stir(self) -> None:
+        self._resting = False
+        self._wake.set()
+
+    def _is_quiet(self) -> bool:
+        idle = self._resting and not self._hold.leases and not self._returning and not self._back_off_s
+        return self.lost.is_set() or (idle and not (self._backlog and self._relay() is not None))
+
+    def _check_quiet(self) -> None:
+        if self._stopping or (not self._hold.leases and self._is_quiet()):
+            self._quiet.set()
+
+
+def _report_expired(expired: Iterable[queue.Expiry]) -> None:
+    for expiry in expired:
+        if expiry.status is Status.EXPIRED:
+            log.message_expired(expiry.message_id, expiry.address, lane=LANE_NAMES[expiry.lane])

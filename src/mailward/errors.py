@@ -1,0 +1,62 @@
+"""What can go wrong by a caller's doing or the world's: one class per kind, each mapped to codes in api/errors.py."""
+
+
+class MailwardError(Exception):
+    """An error that a caller may see. `id` occurs once in the code; `message` is a sentence without secrets."""
+
+    def __init__(self, id: str, message: str, *, pointer: str = "") -> None:
+        """`id`: e.g. "COMMAND-E9K20hxOS9", or "" when the wire contract has none.
+
+        `pointer`: RFC 6901 pointer to the field at fault, e.g. "/to/0"; "" when no field is.
+        """
+        super().__init__(message)
+        self.id = id
+        self.message = message
+        self.pointer = pointer
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.id})" if self.id else self.message
+
+
+class InvalidArgument(MailwardError):
+    """The request can never succeed as it stands."""
+
+
+class Unauthenticated(MailwardError):
+    """No token, or none that is known and alive."""
+
+
+class PermissionDenied(MailwardError):
+    """The caller is known and lacks the permission."""
+
+
+class NotFound(MailwardError):
+    """The thing named does not exist, or the caller may not know that it does."""
+
+
+class AlreadyExists(MailwardError):
+    """The thing to be made exists."""
+
+
+class FailedPrecondition(MailwardError):
+    """The request is sound but the state forbids it."""
+
+
+class ResourceExhausted(MailwardError):
+    """A limit is reached: size, rate, quota."""
+
+
+class DeadlineExceeded(MailwardError):
+    """The caller's or our own deadline passed."""
+
+
+class Unimplemented(MailwardError):
+    """Part of the contract that is not served."""
+
+
+class Unavailable(MailwardError):
+    """Cannot be done now, though it may be later: the store cannot be written, or the server is stopping."""
+
+
+class Internal(MailwardError):
+    """A fault of ours or of a peer we depend on, e.g. a mail server that refused a test mail."""

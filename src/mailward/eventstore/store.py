@@ -1,0 +1,158 @@
+"""Append at an expected version, read one stream, read all by position (SQL)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from mailward.db.database import Row, Transaction
+from mailward.errors import FailedPrecondition, InvalidArgument
+from mailward.eventstore.event import NewEvent, RecordedEvent
+
+if TYPE_CHECKING:
+    from mailward.eventstore.projection import Projection
+
+
+class VersionConflict(FailedPrecondition):
+    """Somebody else appended to the aggregate meanwhile: load it again and decide anew."""
+
+
+# PostgreSQL gives positions out before the commit, so without a lock a reader could pass a position whose transaction
+# is still open and never see it. One lock for all appends, held until the commit, makes the order of positions the
+# order of commits. It costs little, since a node appends from one writer in groups; and taken first, it rules out
+# deadlocks between commands of several aggregates. SQLite's writer is alone anyway.
+_LOCK = "SELECT pg_advisory_xact_lock(hashtext('mailward events'))"
+
+
+def lock_appends(tx: Transaction) -> None:
+    """Wait until no other transaction appends, and keep others waiting until this one ends."""
+    if tx.dialect == "postgresql":
+        tx.run(_LOCK, ())
+
+
+_FIRST_VERSION = """
+    INSERT INTO aggregates (type, id, version) VALUES (:type, :id, :version) ON CONFLICT (type, id) DO NOTHING
+"""
+_NEXT_VERSION = """
+    UPDATE aggregates SET version = :version WHERE type = :type AND id = :id AND version = :expected
+"""
+_INSERT = """
+    INSERT INTO events (aggregate_type, aggregate_id, version, type, payload, editor, at_us)
+    VALUES (:aggregate_type, :aggregate_id, :version, :type, :payload, :editor, :at_us)
+    RETURNING position
+"""
+
+
+def append(
+    tx: Transaction,
+    aggregate_type: str,
+    aggregate_id: str,
+    expected_version: int,
+    events: Sequence[NewEvent],
+    *,
+    editor: str,
+    at_us: int,
+    projections: Sequence[Projection],
+) -> list[RecordedEvent]:
+    """Store `events` as versions expected_version + 1, ..., apply `projections` to each, and return them as stored.
+
+    `expected_version`: the version that was decided on, 0 when the aggregate has no events yet. `editor`: user id.
+    Raises VersionConflict when it has another version by now; InvalidArgument for a payload that is no JSON.
+    """
+    if not events:
+        return []
+    lock_appends(tx)
+    last = expected_version + len(events)
+    if expected_version == 0:
+        changed = tx.execute(_FIRST_VERSION, type=aggregate_type, id=aggregate_id, version=last)
+    else:
+        changed = tx.execute(
+            _NEXT_VERSION, type=aggregate_type, id=aggregate_id, version=last, expected=expected_version
+        )
+    if changed != 1:
+        raise VersionConflict(
+            "EVENT-c4Hs", f"{aggregate_type} {aggregate_id} is not at version {expected_version} any more"
+        )
+    recorded = []
+    for number, event in enumerate(events, expected_version + 1):
+        payload = _dump(event)
+        row = tx.fetch_one(
+            _INSERT,
+            aggregate_type=aggregate_type,
+            aggregate_id=aggregate_id,
+            version=number,
+            type=event.type,
+            payload=payload,
+            editor=editor,
+            at_us=at_us,
+        )
+        assert row is not None
+        # The payload is read back from the text, so that a projection sees now what it will see in a rebuild.
+        stored = (aggregate_type, aggregate_id, number, row[0], event.type, payload, editor, at_us)
+        recorded.append(_recorded(stored))
+    for one in recorded:
+        for projection in projections:
+            projection.apply(tx, one)
+    return recorded
+
+
+_VERSION = "SELECT version FROM aggregates WHERE type = :type AND id = :id"
+
+
+def version(tx: Transaction, aggregate_type: str, aggregate_id: str, *, lock: bool) -> int:
+    """Return the aggregate's version, 0 when it has no events.
+
+    `lock`: first wait for other appends, so that what is read next stays true until this transaction ends. A command
+    that loads, decides and appends needs it; without it, `append` may raise VersionConflict.
+    """
+    if lock:
+        lock_appends(tx)
+    row = tx.fetch_one(_VERSION, type=aggregate_type, id=aggregate_id)
+    return row[0] if row else 0
+
+
+_READ_STREAM = """
+    SELECT aggregate_type, aggregate_id, version, position, type, payload, editor, at_us
+      FROM events
+     WHERE aggregate_type = :type AND aggregate_id = :id AND version > :after
+     ORDER BY version
+"""
+
+
+def read_stream(tx: Transaction, aggregate_type: str, aggregate_id: str, after_version: int = 0) -> list[RecordedEvent]:
+    """Return the aggregate's events after `after_version`, oldest first."""
+    rows = tx.fetch(_READ_STREAM, type=aggregate_type, id=aggregate_id, after=after_version)
+    return [_recorded(row) for row in rows]
+
+
+_READ_ALL = """
+    SELECT aggregate_type, aggregate_id, version, position, type, payload, editor, at_us
+      FROM events
+     WHERE position > :after
+     ORDER BY position
+     LIMIT :limit
+"""
+
+
+def read_all(tx: Transaction, after_position: int = 0, limit: int = 1_000) -> list[RecordedEvent]:
+    """Return up to `limit` events of all aggregates after `after_position`, by position.
+
+    Whoever goes on from the last position it got misses none: an event never appears at a position below one that could
+    already be read.
+    """
+    return [_recorded(row) for row in tx.fetch(_READ_ALL, after=after_position, limit=limit)]
+
+
+def _dump(event: NewEvent) -> str:
+    try:
+        return orjson.dumps(dict(event.payload)).decode()
+    except orjson.JSONEncodeError as error:  # E.g. a lone surrogate.
+        raise InvalidArgument("EVENT-pX8w", f"the payload of {event.type} cannot be stored: {error}") from error
+
+
+def _recorded(row: Row) -> RecordedEvent:
+    aggregate_type, aggregate_id, number, position, type, payload, editor, at_us = row
+    content: dict[str, Any] = orjson.loads(payload)
+    return RecordedEvent(aggregate_type, aggregate_id, number, position, type, content, editor, at_us)

@@ -1,0 +1,215 @@
+"""The log: one JSON object a line, one function per event, so that each has one spelling in the log and in the metrics.
+
+Lines gather in memory and are written together, at most 0.1 s later while an event loop runs; a line costs about a
+microsecond. Secrets and whole addresses never get here: callers pass what `masked` leaves of an address.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import orjson
+
+from mailward import metrics
+
+Level = Literal["debug", "info", "warning", "error"]
+_RANK: dict[str, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_FLUSH_AFTER_S = 0.1
+_FLUSH_AT_LINES = 256
+
+
+class _Sink:
+    """Where lines go. One for the process, set up by `configure`."""
+
+    def __init__(self) -> None:
+        self.rank = _RANK["warning"]
+        self.console = False
+        self.fd = 2
+        self.lines: list[bytes] = []
+        self.timer: asyncio.TimerHandle | None = None
+
+    def add(self, line: bytes) -> None:
+        self.lines.append(line)
+        if len(self.lines) >= _FLUSH_AT_LINES:
+            self.flush()
+        elif self.timer is None:
+            try:
+                self.timer = asyncio.get_running_loop().call_later(_FLUSH_AFTER_S, self.flush)
+            except RuntimeError:  # no loop in this thread: a command, or a writer thread
+                self.flush()
+
+    def flush(self) -> None:
+        self.timer = None
+        lines, self.lines = self.lines, []
+        data = b"".join(lines)
+        while data:
+            try:
+                data = data[os.write(self.fd, data) :]
+            except BlockingIOError:
+                time.sleep(0.001)  # the reader of the pipe is slow; log lines may slow us, they are not lost
+            except OSError:
+                return  # nobody reads the log any more; mail goes on
+
+
+_sink = _Sink()
+
+
+def configure(level: Level, *, console: bool, fd: int = 2) -> None:
+    """Write lines of `level` and above to `fd`; `console` chooses plain text for people instead of JSON."""
+    _sink.rank, _sink.console, _sink.fd = _RANK[level], console, fd
+    logging.basicConfig(handlers=[_Bridge()], level=_sink.rank, force=True)
+
+
+def flush() -> None:
+    """Write what has gathered. Call it before the process ends."""
+    _sink.flush()
+
+
+def masked(address: str) -> str:
+    """Return what a log may show of an address: "a…@example.com"."""
+    local, at, domain = address.rpartition("@")
+    return f"{local[:1]}…{at}{domain}"
+
+
+def write(level: Level, event: str, **fields: Any) -> None:
+    """Write one line. Mail events have functions of their own below."""
+    if _RANK[level] < _sink.rank:
+        return
+    at = datetime.now(UTC)
+    if _sink.console:
+        words = " ".join(f"{key}={value}" for key, value in fields.items() if value is not None)
+        _sink.add(f"{at:%H:%M:%S} {level:7} {event:22} {words}\n".encode(errors="replace"))
+    else:
+        _sink.add(
+            orjson.dumps({"ts": at, "level": level, "event": event, **fields}, _lenient, orjson.OPT_APPEND_NEWLINE)
+        )
+
+
+def _lenient(value: object) -> str:
+    return str(value)
+
+
+class _Bridge(logging.Handler):
+    """Brings what libraries log through the standard module into the same stream."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level: Level = "error" if record.levelno >= 40 else "warning" if record.levelno >= 30 else "info"
+        fields: dict[str, Any] = {"logger": record.name, "msg": record.getMessage()}
+        if record.exc_info and record.exc_info[0]:
+            fields["exception"] = logging.Formatter().formatException(record.exc_info)
+        write(level, "library", **fields)
+
+
+# -- mail events ------------------------------------------------------------------------------------------------------
+
+
+def message_accepted(
+    message_id: int, *, ingress: str, lane: str, recipients: int, size_bytes: int, sender: str, seconds: float
+) -> None:
+    """A message is on disk and about to be acknowledged. `seconds`: from its last byte to the commit."""
+    _accepted(ingress, lane).inc()
+    _accept_duration(ingress).observe(seconds)
+    if _sink.rank <= 20:
+        write(
+            "info", "message.accepted", message_id=message_id, ingress=ingress, lane=lane, recipients=recipients,
+            size_bytes=size_bytes, sender=sender,
+        )  # fmt: skip
+
+
+def message_refused(*, ingress: str, reason: str, detail: str = "") -> None:
+    """A door refused a message. `reason`: a stable word, e.g. "size" or "syntax"."""
+    metrics.messages_refused.labels(ingress, reason).inc()
+    write("info", "message.refused", ingress=ingress, reason=reason, detail=detail)
+
+
+def recipient_attempted(
+    message_id: int,
+    recipient: str,
+    *,
+    provider_id: str,
+    state: str,
+    outcome: str,
+    stage: str,
+    code: int,
+    enhanced: str,
+    attempt: int,
+    lane: str,
+    final: bool,
+    age_s: float,
+) -> None:
+    """One recipient's attempt ended. `state`: what it is now; `outcome`: what the provider made of it."""
+    _attempts(provider_id, outcome, stage).inc()
+    if final:
+        _finished(lane, state).inc()
+    if outcome == "accepted":
+        _time_to_sent(lane).observe(age_s)
+    if _sink.rank <= 20:
+        write(
+            "info" if outcome == "accepted" else "warning", f"message.{state}", message_id=message_id,
+            recipient=masked(recipient), provider_id=provider_id, stage=stage, code=code, enhanced=enhanced,
+            attempt=attempt, age_s=round(age_s, 3),
+        )  # fmt: skip
+
+
+def message_expired(message_id: int, recipient: str, *, lane: str) -> None:
+    """A recipient's lifetime ended without success."""
+    _finished(lane, "expired").inc()
+    write("warning", "message.expired", message_id=message_id, recipient=masked(recipient))
+
+
+def provider_changed(provider_id: str, event: str, *, editor: str) -> None:
+    """An operator changed a provider. `event`: the stored event's type."""
+    write("info", "provider.changed", provider_id=provider_id, change=event, editor=editor)
+
+
+def provider_failed(provider_id: str, *, stage: str, code: str, text: str) -> None:
+    """A conversation with a provider failed through its own fault (connection, TLS, login)."""
+    metrics.provider_up.labels(provider_id).set(0)
+    write("warning", "provider.failed", provider_id=provider_id, stage=stage, code=code, text=text)
+
+
+def authentication_failed(*, door: str, peer: str, reason: str) -> None:
+    """Credentials were refused. `door`: "http", "grpc" or "smtp"."""
+    metrics.authentications_failed.labels(door).inc()
+    write("warning", "authentication.failed", door=door, peer=peer, reason=reason)
+
+
+# Looking a labelled child up costs more than counting it, so each is kept.
+_children: dict[tuple[object, ...], Any] = {}
+
+
+def _child(metric: Any, *labels: str) -> Any:
+    key = (metric, *labels)
+    found = _children.get(key)
+    if found is None:
+        found = _children[key] = metric.labels(*labels)
+    return found
+
+
+def _accepted(ingress: str, lane: str) -> Any:
+    return _child(metrics.messages_accepted, ingress, lane)
+
+
+def _accept_duration(ingress: str) -> Any:
+    return _child(metrics.accept_duration_seconds, ingress)
+
+
+def _attempts(provider: str, outcome: str, stage: str) -> Any:
+    return _child(metrics.attempts, provider, outcome, stage)
+
+
+def _finished(lane: str, state: str) -> Any:
+    return _child(metrics.recipients_finished, lane, state)
+
+
+def _time_to_sent(lane: str) -> Any:
+    return _child(metrics.time_to_sent_seconds, lane)
+
+
+def stderr_is_terminal() -> bool:
+    """Whether people, not a collector, read the log."""
+    return sys.stderr.isatty()

@@ -1,0 +1,290 @@
+"""Changes to email providers: load the slice, decide, append with the projection; secrets are sealed before that."""
+
+import secrets as random
+import string
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from mailward.db.database import Database, Transaction
+from mailward.eventstore import store
+from mailward.eventstore.event import NewEvent
+from mailward.eventstore.projection import Projection
+from mailward.ids import InstanceId, ProviderId, UserId
+from mailward.provider import aggregate, events, projection, queries
+from mailward.provider.aggregate import (
+    Activate,
+    AddHTTP,
+    AddSMTP,
+    ChangeHTTP,
+    ChangePassword,
+    ChangeSMTP,
+    Command,
+    Deactivate,
+    Remove,
+)
+from mailward.provider.events import Sealed
+from mailward.provider.queries import HTTPSettings, ProviderPage, ProviderView, StoredRelay
+from mailward.provider.relay import Relay, RelayDefaults, open_relay
+from mailward.provider.state import EmailProviders, HTTPConfig, SMTPConfig
+from mailward.secretbox import SecretBox, SecretError, SecretText
+from mailward.transport.base import RelaySettings
+
+T = TypeVar("T")
+
+#: Fields, as parts of the place to which a secret is bound.
+PASSWORD = "password"
+SIGNING_KEY = "signing_key"
+_SIGNING_KEY_LETTERS = string.ascii_letters + string.digits
+_SIGNING_KEY_LENGTH = 36
+_TRIES = 5  #: decisions anew after a VersionConflict; one is seen only at the instance's very first event
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """As which event of the instance, and when, something last changed. Doors choose the date's name (spec 3.6)."""
+
+    sequence: int
+    at_us: int
+    resource_owner: InstanceId
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A provider was added."""
+
+    id: ProviderId
+    details: Details
+    signing_key: SecretText | None = None  #: of an HTTP provider
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedHTTP:
+    """An HTTP provider was changed."""
+
+    details: Details
+    signing_key: SecretText | None  #: the new one, when one was asked for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """Who does something, where and when, and which read tables follow."""
+
+    instance: InstanceId
+    editor: UserId
+    at_us: int
+    projections: Sequence[Projection] = (projection.EmailProvidersProjection(),)
+
+
+def execute(tx: Transaction, act: Act, command: Command) -> Details:
+    """Do `command`; return the details of its last event, or, when nothing changed, of the provider's last one.
+
+    For `Database.write`. Commands of one instance queue up at the lock, so each decides on what the one before left.
+    Raises what `aggregate.decide` raises, and store.VersionConflict while the instance has no event yet.
+    """
+    version = store.version(tx, events.AGGREGATE_TYPE, act.instance, lock=True)
+    # An id that is new has nothing to be loaded.
+    is_new = isinstance(command, AddSMTP | AddHTTP)
+    state = EmailProviders() if is_new else projection.load(tx, act.instance, command.id)
+    decided = aggregate.decide(state, command)
+    if not decided:
+        return Details(*projection.last_change(tx, act.instance, command.id), act.instance)
+    recorded = store.append(
+        tx,
+        events.AGGREGATE_TYPE,
+        act.instance,
+        version,
+        [NewEvent(events.type_of(event), events.to_payload(event)) for event in decided],
+        editor=act.editor,
+        at_us=act.at_us,
+        projections=act.projections,
+    )
+    return Details(recorded[-1].version, recorded[-1].at_us, act.instance)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What was last read of the active provider."""
+
+    stored: StoredRelay | None
+    version: int  #: of `Providers` when it was read
+    until_us: int
+
+
+class Providers:
+    """The email providers of one instance, for all doors and for the worker. One per process.
+
+    `version` counts the changes made by this process; whoever keeps something derived from the providers compares it,
+    or subscribes. Changes by other processes are not counted.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        secrets: SecretBox,
+        *,
+        instance: InstanceId,
+        new_id: Callable[[], int],
+        now_us: Callable[[], int],
+        relay: RelayDefaults,
+    ) -> None:
+        self._database = database
+        self._secrets = secrets
+        self._instance = instance
+        self._new_id = new_id
+        self._now_us = now_us
+        self.relay_defaults = relay
+        self._listeners: list[Callable[[], Awaitable[None]]] = []
+        self._active = _Known(None, version=-1, until_us=0)
+        self.version = 0
+
+    @property
+    def instance(self) -> InstanceId:
+        return self._instance
+
+    def subscribe(self, listener: Callable[[], Awaitable[None]]) -> None:
+        """Await `listener` after every change made by this process, once it is durable and before its caller knows.
+
+        So a client that has its answer can rely on the change. The listener must not raise.
+        """
+        self._listeners.append(listener)
+
+    # --- changes
+
+    async def add_smtp(self, config: SMTPConfig, password: SecretText | None, editor: UserId) -> Added:
+        """Add an inactive SMTP provider; without a `password` it never sends AUTH. Raises InvalidArgument."""
+        id = ProviderId(str(self._new_id()))
+        details = await self._do(AddSMTP(id, config, self._seal(password, id, PASSWORD)), editor)
+        return Added(id, details)
+
+    async def change_smtp(
+        self, id: ProviderId, config: SMTPConfig, password: SecretText | None, editor: UserId
+    ) -> Details:
+        """Replace all but the secret, that too unless `password` is None or empty. Raises InvalidArgument, NotFound."""
+        return await self._do(ChangeSMTP(id, config, self._seal(password, id, PASSWORD)), editor)
+
+    async def change_password(self, id: ProviderId, password: SecretText | None, editor: UserId) -> Details:
+        """Replace the active provider's password, or erase it (None, empty). Raises InvalidArgument, NotFound."""
+        return await self._do(ChangePassword(id, self._seal(password, id, PASSWORD)), editor)
+
+    async def add_http(self, config: HTTPConfig, editor: UserId) -> Added:
+        """Add an inactive HTTP provider with a signing key of its own."""
+        id = ProviderId(str(self._new_id()))
+        key = _new_signing_key()
+        details = await self._do(AddHTTP(id, config, self._sealed(key, id, SIGNING_KEY)), editor)
+        return Added(id, details, key)
+
+    async def change_http(
+        self, id: ProviderId, config: HTTPConfig, editor: UserId, *, new_signing_key: bool = False
+    ) -> ChangedHTTP:
+        """Replace endpoint and description, and the signing key when asked to. Raises InvalidArgument, NotFound."""
+        key = _new_signing_key() if new_signing_key else None
+        details = await self._do(ChangeHTTP(id, config, self._seal(key, id, SIGNING_KEY)), editor)
+        return ChangedHTTP(details, key)
+
+    async def activate(self, id: ProviderId, editor: UserId) -> Details:
+        """Make `id` the active provider. Raises InvalidArgument, NotFound, FailedPrecondition."""
+        return await self._do(Activate(id), editor)
+
+    async def deactivate(self, id: ProviderId, editor: UserId) -> Details:
+        """Leave no provider active. Raises InvalidArgument, NotFound, FailedPrecondition."""
+        return await self._do(Deactivate(id), editor)
+
+    async def remove(self, id: ProviderId, editor: UserId) -> Details:
+        """Remove a provider, active or not. Raises InvalidArgument, NotFound."""
+        return await self._do(Remove(id), editor)
+
+    # --- questions
+
+    async def get(self, id: ProviderId) -> ProviderView:
+        """Return the provider `id`. Raises NotFound."""
+        return await self._database.read(queries.by_id, self._instance, id)
+
+    async def active(self) -> ProviderView:
+        """Return the active provider. Raises NotFound."""
+        return await self._database.read(queries.active, self._instance)
+
+    async def list(self, offset: int = 0, limit: int = 0, asc: bool = False) -> ProviderPage:
+        """Return up to `limit` (0: all) providers after the first `offset`, in the order of creation."""
+        return await self._database.read(queries.page, self._instance, offset, limit, asc)
+
+    async def stored(self, id: ProviderId) -> StoredRelay | None:
+        """Return what is needed to send through `id`, secrets sealed; None when there is no such provider."""
+        return await self._database.read(queries.relay, self._instance, id)
+
+    # --- for the worker
+
+    async def relay(self) -> Relay | None:
+        """Return the active provider as the transport needs it, None when none is active.
+
+        What this process changed is seen at once, a change by another one within `relay_defaults.ttl_us`.
+        """
+        known, now = self._active, self._now_us()
+        if known.version != self.version or not now < known.until_us <= now + self.relay_defaults.ttl_us:
+            # The version from before the read: a change during it makes what was read stale at once.
+            version = self.version
+            stored = await self._database.read(queries.active_relay, self._instance)
+            self._active = known = _Known(stored, version, now + self.relay_defaults.ttl_us)
+        if known.stored is None:
+            return None
+        return open_relay(known.stored, self.relay_defaults, self.open_password, self.open_signing_key)
+
+    async def relay_settings(self) -> RelaySettings | None:
+        """Return what `relay` does, but None too when it is not an SMTP provider that can be used."""
+        relay = await self.relay()
+        return relay if isinstance(relay, RelaySettings) else None
+
+    # --- secrets
+
+    def signing_key(self, view: ProviderView) -> SecretText | None:
+        """Return the signing key of an HTTP provider, which the email family shows; None for an SMTP provider.
+
+        None too when it cannot be opened: a lost master key must not make lists fail. The worker says what is wrong.
+        """
+        if not isinstance(view.config, HTTPSettings):
+            return None
+        try:
+            return self._secrets.open(view.config.signing_key, self._instance, view.id, SIGNING_KEY)
+        except SecretError:
+            return None
+
+    def open_password(self, relay: StoredRelay) -> SecretText | None:
+        """Return the password of an SMTP provider, None when it has none. Raises secretbox.SecretError."""
+        if relay.password is None:
+            return None
+        return self._secrets.open(relay.password, self._instance, relay.id, PASSWORD)
+
+    def open_signing_key(self, relay: StoredRelay) -> SecretText | None:
+        """Return the signing key of an HTTP provider, None for an SMTP provider. Raises secretbox.SecretError."""
+        if relay.signing_key is None:
+            return None
+        return self._secrets.open(relay.signing_key, self._instance, relay.id, SIGNING_KEY)
+
+    # --- inside
+
+    async def _do(self, command: Command, editor: UserId) -> Details:
+        act = Act(instance=self._instance, editor=editor, at_us=self._now_us())
+        details = await self._write(execute, act, command)
+        self.version += 1
+        for listener in self._listeners:
+            await listener()
+        return details
+
+    async def _write(self, f: Callable[..., T], *args: Any) -> T:
+        for _ in range(_TRIES - 1):
+            try:
+                return await self._database.write(f, *args)
+            except store.VersionConflict:
+                continue
+        return await self._database.write(f, *args)
+
+    def _seal(self, secret: SecretText | None, id: ProviderId, field: str) -> Sealed | None:
+        return self._sealed(secret, id, field) if secret else None
+
+    def _sealed(self, secret: SecretText, id: ProviderId, field: str) -> Sealed:
+        return Sealed(self._secrets.seal(secret, self._instance, id, field))
+
+
+def _new_signing_key() -> SecretText:
+    """Return 36 letters and digits, as the original's generator makes them."""
+    return SecretText("".join(random.choice(_SIGNING_KEY_LETTERS) for _ in range(_SIGNING_KEY_LENGTH)))

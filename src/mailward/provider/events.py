@@ -1,0 +1,206 @@
+"""What happened to the email providers of an instance: wire names and payload keys (spec 3.9), and upcasting."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NewType
+
+from mailward.ids import ProviderId
+
+AGGREGATE_TYPE = "instance"
+
+Sealed = NewType("Sealed", str)
+"""A secret as stored: base64 of what `secretbox` sealed. Says nothing to whoever lacks the master key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SMTPConfigAdded:
+    """A new SMTP provider, inactive."""
+
+    id: ProviderId
+    description: str = ""
+    sender_address: str
+    sender_name: str
+    reply_to: str = ""
+    tls: bool = False
+    host: str  #: "host:port"
+    user: str = ""
+    password: Sealed | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SMTPConfigChanged:
+    """What changed of an SMTP provider; None: that field stayed. An empty text means: cleared."""
+
+    id: ProviderId
+    description: str | None = None
+    sender_address: str | None = None
+    sender_name: str | None = None
+    reply_to: str | None = None
+    tls: bool | None = None
+    host: str | None = None
+    user: str | None = None
+    password: Sealed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SMTPPasswordChanged:
+    """The password of an SMTP provider was replaced, or erased (None)."""
+
+    id: ProviderId
+    password: Sealed | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HTTPConfigAdded:
+    """A new HTTP provider, inactive."""
+
+    id: ProviderId
+    description: str = ""
+    endpoint: str
+    signing_key: Sealed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HTTPConfigChanged:
+    """What changed of an HTTP provider; None: that field stayed."""
+
+    id: ProviderId
+    description: str | None = None
+    endpoint: str | None = None
+    signing_key: Sealed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderActivated:
+    """This provider is now the active one, and thereby no other is."""
+
+    id: ProviderId
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderDeactivated:
+    """This provider is no longer the active one."""
+
+    id: ProviderId
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderRemoved:
+    """This provider is gone, active or not."""
+
+    id: ProviderId
+
+
+Event = (
+    SMTPConfigAdded
+    | SMTPConfigChanged
+    | SMTPPasswordChanged
+    | HTTPConfigAdded
+    | HTTPConfigChanged
+    | ProviderActivated
+    | ProviderDeactivated
+    | ProviderRemoved
+)
+
+#: A name is forever: stored events are found by it, and clients filter by it.
+TYPES: Mapping[str, type[Event]] = {
+    "instance.smtp.config.added": SMTPConfigAdded,
+    "instance.smtp.config.changed": SMTPConfigChanged,
+    "instance.smtp.config.password.changed": SMTPPasswordChanged,
+    "instance.smtp.config.http.added": HTTPConfigAdded,
+    "instance.smtp.config.http.changed": HTTPConfigChanged,
+    "instance.smtp.config.activated": ProviderActivated,
+    "instance.smtp.config.deactivated": ProviderDeactivated,
+    "instance.smtp.config.removed": ProviderRemoved,
+}
+_NAMES: Mapping[type[Event], str] = {cls: name for name, cls in TYPES.items()}
+
+#: Field here -> key in the payload, in the order of the keys.
+_KEYS: Mapping[str, str] = {
+    "description": "description",
+    "endpoint": "endpoint",
+    "host": "host",
+    "id": "id",
+    "password": "password",
+    "reply_to": "replyToAddress",
+    "sender_address": "senderAddress",
+    "sender_name": "senderName",
+    "signing_key": "signingKey",
+    "tls": "tls",
+    "user": "user",
+}
+_SECRETS = frozenset({"password", "signing_key"})
+_PARTIAL = (SMTPConfigChanged, HTTPConfigChanged)
+
+
+def type_of(event: Event) -> str:
+    """Return the wire name, e.g. "instance.smtp.config.added"."""
+    return _NAMES[type(event)]
+
+
+def to_payload(event: Event) -> dict[str, Any]:
+    """Return the JSON-able payload, keys sorted.
+
+    Zero values are left out; of a `changed` event only what did not change: there "" and false are what it changed to.
+    """
+    partial = isinstance(event, _PARTIAL)
+    fields = type(event).__dataclass_fields__
+    payload: dict[str, Any] = {}
+    for field, key in _KEYS.items():
+        if field not in fields:
+            continue
+        value = getattr(event, field)
+        if value is None or (not partial and not value):
+            continue
+        payload[key] = _crypto_value(value) if field in _SECRETS else value
+    return payload
+
+
+def from_payload(type: str, payload: Mapping[str, Any]) -> Event | None:
+    """Return the event that was stored as `type` and `payload`, or None when it is none of the email providers'.
+
+    Raises ValueError when the payload does not fit its type: then the log was written by something else.
+    """
+    cls = TYPES.get(type)
+    if cls is None:
+        return None
+    payload = upcast(type, payload)
+    names = cls.__dataclass_fields__
+    values: dict[str, Any] = {
+        field: _sealed_of(payload[key]) if field in _SECRETS else payload[key]
+        for field, key in _KEYS.items()
+        if field in names and key in payload
+    }
+    if cls is SMTPPasswordChanged:
+        values.setdefault("password", None)
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise ValueError(f"an event {type!r} lacks a field: {error}") from None
+
+
+def upcast(type: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return `payload` in its present shape. Payloads only grow, so nothing to do yet; a renamed key is mapped here."""
+    return payload
+
+
+def shown_payload(type: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the events API shows of a stored payload.
+
+    It is the stored one, but for `password.changed`: there the original has no id (its defect, departure 1), and its
+    clients compare the keys.
+    """
+    hidden = "id" if type == _NAMES[SMTPPasswordChanged] else ""
+    return {key: value for key, value in payload.items() if key != hidden}
+
+
+def _crypto_value(sealed: Sealed) -> dict[str, Any]:
+    """Return the form in which ZITADEL shows an encrypted value (spec 3.8).
+
+    Algorithm and KeyID are labels that its clients compare; cipher and key id of ours are inside "Crypted".
+    """
+    return {"Algorithm": "aes", "Crypted": sealed, "CryptoType": 0, "KeyID": "smtpKey"}
+
+
+def _sealed_of(value: Mapping[str, Any]) -> Sealed:
+    return Sealed(str(value["Crypted"]))

@@ -1,0 +1,198 @@
+"""Test mails: one real message through settings that are stored or not yet, and what failed of it (spec 5)."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from email.utils import getaddresses
+
+from mailward.errors import FailedPrecondition, Internal, InvalidArgument, NotFound
+from mailward.ids import MessageId, ProviderId
+from mailward.message.draft import Draft, make_draft
+from mailward.message.envelope import Envelope
+from mailward.message.mime import compose
+from mailward.provider import relay
+from mailward.provider.aggregate import BLANK
+from mailward.provider.commands import Providers
+from mailward.provider.queries import StoredRelay
+from mailward.secretbox import SecretText
+from mailward.transport.base import Deadlines, RelaySettings, TlsMode
+from mailward.transport.outcome import Stage
+from mailward.transport.report import Failure, Report
+
+_NO_ID = ProviderId("")
+
+Send = Callable[[RelaySettings, Envelope, bytes], Awaitable[Report]]
+
+_NOT_FOUND = "SMTP configuration not found"
+_SUBJECT = "Test email"
+_TEXT = "This is a test message. That you read it shows that the email provider works: its settings reach you.\r\n"
+
+#: Somebody waits for the answer: every stage has its say within ten seconds, but the final dot, where servers filter.
+_DEADLINES = Deadlines(connect_s=8.0, command_s=6.0, data_s=8.0, final_s=30.0)
+
+_STAGES = {
+    Stage.RESOLVE: "Looking up the host",
+    Stage.CONNECT: "Connecting",
+    Stage.TLS: "TLS",
+    Stage.BANNER: "The server's greeting",
+    Stage.EHLO: "EHLO",
+    Stage.AUTH: "Login (AUTH)",
+    Stage.MAIL: "The sender address (MAIL FROM)",
+    Stage.RCPT: "The receiver address (RCPT TO)",
+    Stage.DATA: "The content (DATA)",
+    Stage.FINAL: "The content (DATA)",
+    Stage.QUIT: "QUIT",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnsavedTest:
+    """Settings to try before they are saved."""
+
+    sender_address: str
+    sender_name: str
+    host: str
+    tls: bool = False
+    user: str = ""
+    password: SecretText | None = None  #: None or empty: that of the stored provider `id`
+    id: ProviderId = _NO_ID
+    receiver: str  #: "a@b.c" or "Name <a@b.c>"
+    without_auth: bool = False  #: the caller says that there is nothing to log in with (the newer `none` of the wire)
+
+
+class ProviderTests:
+    """Sends test mails. Nothing is stored, no event is written, the provider need not be active."""
+
+    def __init__(
+        self, providers: Providers, send: Send, *, new_id: Callable[[], int], now_us: Callable[[], int]
+    ) -> None:
+        """`send`: transport.smtp.test, the code path of delivery."""
+        self._providers = providers
+        self._send = send
+        self._new_id = new_id
+        self._now_us = now_us
+
+    async def unsaved(self, test: UnsavedTest) -> None:
+        """Send a test mail through the settings in `test`; return when the server took it.
+
+        A stored password is used only with the host, port, TLS mode and user that are stored beside it: otherwise
+        FailedPrecondition, and no connection is opened. A stored provider without a password is tried without AUTH.
+        Raises InvalidArgument, NotFound, FailedPrecondition, and Internal with an EMAIL id when the test fails.
+        """
+        if not test.receiver:
+            raise InvalidArgument("SMTP-p9uy", "Email address for test not found", pointer="/receiverAddress")
+        password = test.password
+        if not password and not test.without_auth:
+            if not test.id:
+                raise InvalidArgument("SMTP-p9kj", "Password for test not found", pointer="/password")
+            password = await self._stored_password(test)
+        await self._try(test, self._settings(test.host, tls=test.tls, user=test.user, password=password, id=test.id))
+
+    async def stored(self, id: ProviderId, receiver: str) -> None:
+        """Send a test mail through the stored provider `id`; return when the server took it. Raises like `unsaved`."""
+        if not id:
+            raise InvalidArgument("SMTP-99oki", "ID missing", pointer="/id")
+        found = await self._providers.stored(id)
+        if found is None or found.kind != "smtp":
+            raise NotFound("SMTP-99klw", _NOT_FOUND)
+        if not receiver:
+            raise InvalidArgument("SMTP-99yth", "Email address for test not found", pointer="/receiverAddress")
+        password = self._providers.open_password(found)
+        test = UnsavedTest(
+            sender_address=found.sender_address,
+            sender_name=found.sender_name,
+            host=found.host,
+            tls=found.tls,
+            receiver=receiver,
+        )
+        await self._try(test, self._settings(found.host, tls=found.tls, user=found.user, password=password, id=id))
+
+    async def _stored_password(self, test: UnsavedTest) -> SecretText | None:
+        found = await self._providers.stored(test.id)
+        if found is None or found.kind != "smtp":
+            raise NotFound("SMTP-p9cc", _NOT_FOUND)
+        if found.password is None:
+            return None
+        if different := _differences(test, found):
+            raise FailedPrecondition(
+                "MAILWARD-SecretBound",
+                f"The stored password is only used for what it is stored with, and {' and '.join(different)} differs: "
+                "give the password in this test, or save the change first.",
+            )
+        return self._providers.open_password(found)
+
+    def _settings(
+        self, host: str, *, tls: bool, user: str, password: SecretText | None, id: ProviderId
+    ) -> RelaySettings:
+        defaults = self._providers.relay_defaults
+        host = host.strip(BLANK)
+        try:
+            return relay.settings(
+                host, tls=tls, user=user, password=password, id=id, defaults=defaults, deadlines=_DEADLINES
+            )
+        except relay.BadPort as error:
+            raise Internal(
+                "EMAIL-skwos", f"Connecting failed: {error}. Give the port that the server listens on"
+            ) from None
+        except relay.NoPort as error:
+            raise Internal("EMAIL-spR56", f"The host cannot be used: {error}. Write it as host:port") from None
+
+    async def _try(self, test: UnsavedTest, settings: RelaySettings) -> None:
+        draft = _draft(test)
+        content = compose(draft, message_id=MessageId(self._new_id()), date_us=self._now_us())
+        report = await self._send(settings, draft.envelope, content)
+        if report.failure is not None:
+            raise _error(report.failure, report.tls, tls_wanted=settings.tls is not TlsMode.NONE)
+
+
+def _differences(test: UnsavedTest, found: StoredRelay) -> list[str]:
+    """Return the names of what the test would use the password for and it is not stored for."""
+    pairs = {
+        "host or port": (test.host.strip(BLANK), found.host),
+        "the TLS mode": (test.tls, found.tls),
+        "the user": (test.user, found.user),
+    }
+    return [name for name, (wanted, stored) in pairs.items() if wanted != stored]
+
+
+def _draft(test: UnsavedTest) -> Draft:
+    """Return the mail. Raises Internal for a sender that is no address: saving it is allowed, sending is not."""
+    sender = test.sender_address.strip(BLANK)
+    name = test.sender_name.replace("\\", "\\\\").replace('"', '\\"')
+    # Comments and groups of one have passed validation; getaddresses takes the address out of them.
+    addresses = [address for _, address in getaddresses([test.receiver]) if address]
+    try:
+        return make_draft(from_=f'"{name}" <{sender}>', to=addresses, subject=_SUBJECT, text=_TEXT)
+    except InvalidArgument as error:
+        if error.pointer == "/from":
+            raise Internal("EMAIL-s3is3", f"The sender address cannot be used: {error.message}.") from None
+        raise
+
+
+def _error(failure: Failure, tls: TlsMode, *, tls_wanted: bool) -> Internal:
+    """Return the error of a failed test: the original's id, our own sentence (spec 5.3, departure 8)."""
+    id = _error_id(failure, tls, tls_wanted=tls_wanted)
+    if not id and failure.reply is not None:  # The original hands on the reply to DATA as it is, without an id.
+        return Internal("", str(failure.reply))
+    words = failure.words if failure.reply is None else f'the server said "{failure.words}"'
+    return Internal(id, f"{_STAGES[failure.stage]} failed: {words}. {failure.cause} {failure.fix}")
+
+
+def _error_id(failure: Failure, tls: TlsMode, *, tls_wanted: bool) -> str:
+    no_contact = "EMAIL-sl39s" if tls_wanted else "EMAIL-skwos"
+    match failure.stage:
+        case Stage.RESOLVE | Stage.CONNECT:
+            return no_contact
+        case Stage.TLS:
+            return "EMAIL-sl39s" if tls is TlsMode.IMPLICIT else "EMAIL-guvsQ"
+        case Stage.BANNER:  # What greets in clear text was contacted without TLS, also in the original.
+            return no_contact if failure.reply is None else "EMAIL-skwos"
+        case Stage.EHLO:
+            return "EMAIL-skwi4"
+        case Stage.AUTH:
+            return "EMAIL-s9kfs"
+        case Stage.MAIL:
+            return "EMAIL-s3is3"
+        case Stage.RCPT:
+            return "EMAIL-s4is4"
+        case Stage.DATA | Stage.FINAL | Stage.QUIT:
+            return ""

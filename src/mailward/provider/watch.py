@@ -1,0 +1,58 @@
+"""The active provider, kept at hand for a worker that cannot wait for a read."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from mailward.errors import MailwardError
+from mailward.provider.commands import Providers
+from mailward.provider.relay import Relay
+from mailward.transport.base import RelaySettings
+
+
+class RelayWatch:
+    """Belongs to one event loop. `start`, then `stop`; in between `current` is the active provider.
+
+    A change made by this process is there before its caller has the answer, one by another process within the ttl of
+    the relay defaults. When the store cannot be read, the last known one stays: mail goes on.
+    """
+
+    def __init__(self, providers: Providers, changed: Callable[[], None]) -> None:
+        """`changed` is called after `current` became another value."""
+        self._providers = providers
+        self._changed = changed
+        self._task: asyncio.Task[None] | None = None
+        self.current: Relay | None = None
+
+    def settings(self) -> RelaySettings | None:
+        """Return the active SMTP provider's settings; None when there is none or it cannot be used: `current` says."""
+        return self.current if isinstance(self.current, RelaySettings) else None
+
+    async def start(self) -> None:
+        """Read once, then keep reading. Raises Unavailable when the store cannot be read at all."""
+        self.current = await self._providers.relay()
+        self._providers.subscribe(self.refresh)
+        self._task = asyncio.get_running_loop().create_task(self._poll(), name="mailward-relay-watch")
+
+    async def stop(self) -> None:
+        """Stop reading. Idempotent."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def refresh(self) -> None:
+        """Read now, unless what was read is still good."""
+        try:
+            relay = await self._providers.relay()
+        except MailwardError:
+            return  # The next poll tries again.
+        if relay != self.current:
+            self.current = relay
+            self._changed()
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(self._providers.relay_defaults.ttl_us / 1e6)
+            await self.refresh()

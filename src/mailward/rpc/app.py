@@ -1,0 +1,70 @@
+"""The dispatcher: what comes in on the HTTP port goes to gRPC, gRPC-Web, a plain route, or the REST gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from mailward.rpc import cors, grpc, web
+from mailward.rpc.http import BodyLimit, Handler, Request, Response
+from mailward.rpc.service import Registry
+from mailward.rpc.unary import HEAD_BYTES
+
+
+class App:
+    """The handler of the port; give its `finish` and `max_body` to the port too."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        rest: Callable[[Request], Response | Awaitable[Response]],
+        routes: Mapping[str, Handler],
+        *,
+        rest_limit: BodyLimit,
+    ) -> None:
+        """`rest`: answers everything nobody else does.
+
+        `routes`: path → handler, for any method; a path that ends in "/" stands for everything below it too, except
+        "/" itself. `rest_limit`: bytes a body may have on routes and REST paths.
+        """
+        self._registry = registry
+        self._grpc = grpc.Grpc(registry)
+        self._web = web.GrpcWeb(registry)
+        self._rest = rest
+        self._routes = dict(routes)
+        self._below = sorted((path for path in routes if path.endswith("/") and path != "/"), key=len, reverse=True)
+        self._rest_limit = rest_limit
+
+    def __call__(self, request: Request) -> Response | Awaitable[Response]:
+        """Answer `request`. A path of gRPC asked for in any other way is for REST, which knows no such path (404)."""
+        route = self._routes.get(request.path)
+        if route is None and grpc.serves(request):
+            return self._grpc(request)
+        if request.method == "OPTIONS":
+            answer = cors.preflight(request)
+            if answer is not None:
+                return answer
+        if route is not None:
+            return route(request)
+        if web.serves(request):
+            return self._web(request)
+        for path in self._below:
+            if request.path.startswith(path):
+                return self._routes[path](request)
+        return self._rest(request)
+
+    def finish(self, request: Request, response: Response) -> None:
+        """Add what every answer carries: nothing of this port is for search engines, any origin may read it."""
+        for name, _ in response.headers:
+            if len(name) == 12 and name.lower() == "x-robots-tag":
+                break
+        else:
+            response.headers.append(("x-robots-tag", "none"))
+        if "origin" in request.headers:
+            cors.allow(request, response)
+
+    def max_body(self, method: str, path: str) -> int:
+        """Return the bytes a body may have. Calls get room for base64; the exact limit is on their message."""
+        called = self._registry.method(path)
+        if called is not None:
+            return (called.service.max_message_bytes + HEAD_BYTES) * 4 // 3 + 4
+        return self._rest_limit(method, path)

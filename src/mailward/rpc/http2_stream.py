@@ -1,0 +1,169 @@
+"""One stream of HTTP/2: its request out of header fields, its answer into header fields and DATA (RFC 9113 8)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from h2.connection import H2Connection
+from h2.exceptions import ProtocolError
+
+from mailward.rpc.http import Headers, Request, Response, split_target
+
+#: Fields that belong to one connection of HTTP/1.1 (RFC 9113 8.2.2).
+_DROPPED = frozenset(("connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"))
+
+#: Of DATA that we put into one frame; every peer takes as many, and small frames let streams take turns.
+_FRAME_BYTES = 16_384
+
+
+class Stream:
+    """One request and its answer."""
+
+    __slots__ = (
+        "at", "body", "chunks", "complete", "future", "gone", "held", "id", "last", "limit", "moved", "request", "size",
+        "started", "trailers",
+    )  # fmt: skip
+
+    def __init__(self, stream_id: int, request: Request, limit: int, now: float) -> None:
+        self.id = stream_id
+        self.request = request
+        self.limit = limit  #: bytes its body may have
+        self.chunks: list[bytes] = []
+        self.size = 0
+        self.held = 0  #: what we have added to Serving.buffered
+        self.started = self.last = now
+        self.complete = False  #: the request has come in full
+        self.future: asyncio.Future[Response] | None = None
+        self.gone = False  #: reset, or answered in full
+        self.body = b""  #: of the answer
+        self.at = 0  #: bytes of it that are sent
+        self.trailers: list[tuple[bytes, bytes]] | None = None
+        self.moved = 0.0  #: loop time when the answer last made progress
+
+
+class Sender:
+    """Sends the bodies of answers as the windows open, a frame of each stream in turn."""
+
+    def __init__(self, h2: H2Connection, answered: Callable[[Stream], None], gone: Callable[[Stream], None]) -> None:
+        """`answered`: the last frame of a stream's answer was sent. `gone`: h2 says that the stream is closed."""
+        self._h2 = h2
+        self._answered = answered
+        self._gone = gone
+        self._waiting: dict[int, Stream] = {}
+
+    def __contains__(self, stream: Stream) -> bool:
+        return stream.id in self._waiting
+
+    def add(self, stream: Stream, now: float, *, at_once: bool) -> None:
+        """Take a stream whose head is sent. `at_once`: send its first frame, often the only one, without waiting."""
+        if not at_once or not self._send(stream, now):
+            self._waiting[stream.id] = stream
+
+    def discard(self, stream: Stream) -> None:
+        self._waiting.pop(stream.id, None)
+
+    def turn(self, now: float, most: int) -> int:
+        """Send what may be sent, `most` bytes or a little more; return how many bytes that was, 0 = none may be."""
+        total = 0
+        progress = True
+        while progress and total < most:
+            progress = False
+            for stream in list(self._waiting.values()):
+                before = stream.at
+                if self._send(stream, now):
+                    self._waiting.pop(stream.id, None)
+                total += stream.at - before
+                progress = progress or stream.at > before
+                if total >= most:
+                    break
+        return total
+
+    def _send(self, stream: Stream, now: float) -> bool:
+        """Send one frame of the body, if a window is open, and the trailers when all of it is out; True when done."""
+        h2 = self._h2
+        left = len(stream.body) - stream.at
+        try:
+            if left:
+                size = min(left, h2.local_flow_control_window(stream.id), _FRAME_BYTES)
+                if size <= 0:
+                    return False
+                end = size == left and stream.trailers is None
+                h2.send_data(stream.id, stream.body[stream.at : stream.at + size], end_stream=end)
+                stream.at += size
+                stream.moved = now
+                if size < left:
+                    return False
+            if stream.trailers is not None:
+                h2.send_headers(stream.id, stream.trailers, end_stream=True)
+        except ProtocolError:
+            self._gone(stream)
+            return True
+        self._answered(stream)
+        return True
+
+
+def request_of(fields: Iterable[tuple[bytes, bytes]], peer: str, scheme: str) -> tuple[Request, int, bool]:
+    """Return the request that `fields` describe, its Content-Length (-1 = none), and whether it expects a 100.
+
+    The path is "" when there is none (CONNECT). h2 has seen to it that nothing is malformed.
+    """
+    method = target = b""
+    raw: list[tuple[bytes, bytes]] = []
+    cookies: list[bytes] = []
+    authority: bytes | None = None
+    announced = -1
+    expects = False
+    for name, value in fields:
+        if name[:1] == b":":
+            if name == b":path":
+                target = bytes(value)
+            elif name == b":method":
+                method = bytes(value)
+            elif name == b":authority":
+                authority = bytes(value)
+            continue
+        if name == b"cookie":
+            cookies.append(bytes(value))
+            continue
+        if name == b"host":
+            authority = authority if authority is not None else bytes(value)
+            continue
+        if name == b"content-length" and value.isdigit():
+            announced = int(value)
+        elif name == b"expect":
+            expects = value.lower() == b"100-continue"
+        raw.append((bytes(name), bytes(value)))
+    if authority is not None:
+        raw.insert(0, (b"host", authority))
+    if cookies:  # RFC 9113 8.2.3
+        raw.append((b"cookie", b"; ".join(cookies)))
+    path, query = split_target(target) if target else ("", "")
+    request = Request(method.decode("latin-1"), target, path, query, Headers(raw), b"", peer, scheme, "2")
+    return request, announced, expects
+
+
+def response_fields(response: Response, date: str) -> list[tuple[bytes, bytes]]:
+    """Return :status and the fields to send. Raises ValueError for a line break in one of them."""
+    fields = [(b":status", b"%d" % response.status), *lower_fields(response.headers)]
+    names = {name for name, _ in fields}
+    if b"date" not in names:
+        fields.append((b"date", date.encode("ascii")))
+    if b"content-length" not in names and response.trailers is None and response.status not in (204, 304):
+        fields.append((b"content-length", b"%d" % len(response.body)))
+    return fields
+
+
+def lower_fields(fields: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    result = []
+    for name, value in fields:
+        lower = name.lower()
+        if lower in _DROPPED:
+            continue
+        if "\n" in value or "\r" in value or "\0" in value:
+            raise ValueError("line break in a header field")
+        try:
+            result.append((lower.encode("latin-1"), value.encode("latin-1")))
+        except UnicodeEncodeError:
+            result.append((lower.encode("utf-8"), value.encode("utf-8")))
+    return result

@@ -1,0 +1,295 @@
+"""The client's side of SMTP without I/O: requests in, bytes out; bytes in, answers out (RFC 5321, 2920, 4954).
+
+A request (`ehlo`, `begin`, `finish` ...) leaves bytes in `data_to_send`; `receive` gives one Answer when all replies to
+it are there. What is still unanswered is known at every moment, so a lost connection has an exact place. Replies are
+matched to commands by a queue, so that a further envelope may one day be pipelined behind the final dot.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from mailward.smtp import auth
+from mailward.smtp.data import stuff
+from mailward.smtp.reply import ProtocolError, Reply, ReplyReader, parse_reply
+
+_MAX_AUTH_LINE_BYTES = 510  # RFC 4954 4: a longer initial response goes into a line of its own
+
+
+class Command(Enum):
+    """What a reply answers."""
+
+    BANNER = auto()
+    EHLO = auto()
+    HELO = auto()
+    STARTTLS = auto()
+    AUTH = auto()
+    RSET = auto()
+    MAIL = auto()
+    RCPT = auto()
+    DATA = auto()
+    FINAL = auto()  #: the final dot
+    LONE_DOT = auto()  #: ends a DATA that a server opened though it had refused every recipient (RFC 2920 3.1)
+    QUIT = auto()
+
+
+@dataclass(slots=True)
+class Transaction:
+    """The replies to one envelope and its content, as far as they have come; None = not (yet) answered."""
+
+    recipients: list[Reply | None]
+    mail: Reply | None = None
+    data: Reply | None = None  #: also None when DATA was not sent
+    final: Reply | None = None
+
+    @property
+    def wants_content(self) -> bool:
+        """Whether the server waits for content for at least one recipient."""
+        return self.data is not None and self.data.code == 354 and any(r and r.is_positive for r in self.recipients)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """All replies to one request are there."""
+
+    command: Command  #: that of the last reply; MAIL, RCPT, DATA or LONE_DOT for an envelope
+    reply: Reply  #: the last one
+
+
+class ClientConnection:
+    """One dialogue with a server. Wait for each Answer before the next request."""
+
+    def __init__(self, ehlo_name: str) -> None:
+        self.extensions: dict[str, str] = {}  #: EHLO keywords in upper case → parameters, e.g. {"SIZE": "1000"}
+        self.transaction: Transaction | None = None  #: the current or last one
+        self.is_spent = False  #: 421 was answered, or the dialogue broke: close the connection
+        self._ehlo_name = ehlo_name
+        self._reader = ReplyReader()
+        self._due: deque[Command] = deque([Command.BANNER])
+        self._out: list[bytes] = []
+        self._secrets: deque[bytes] = deque()  # SASL responses that the server has yet to ask for
+        self._envelope: deque[bytes] = deque()  # lines not sent yet, without PIPELINING
+        self._next_recipient = 0  # index of the recipient whose reply comes next
+        self._needs_reset = False
+
+    @property
+    def awaited(self) -> Command | None:
+        """The command whose reply comes next; None when nothing is owed."""
+        return self._due[0] if self._due else None
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """The SASL mechanisms offered, in upper case."""
+        return frozenset(self.extensions.get("AUTH", "").upper().split())
+
+    @property
+    def size_limit(self) -> int:
+        """The largest message the server takes, in octets; 0 = it names none (RFC 1870)."""
+        limit = self.extensions.get("SIZE", "")
+        return int(limit) if limit.isdigit() and len(limit) < 20 else 0
+
+    def data_to_send(self) -> bytes:
+        """Return the bytes to be sent now, once."""
+        out = b"".join(self._out) if len(self._out) != 1 else self._out[0]
+        self._out.clear()
+        return out
+
+    def receive(self, data: bytes) -> Answer | None:
+        """Take `data` from the server. Raises ProtocolError, also for a reply that nothing asked for."""
+        answer = None
+        try:
+            for lines in self._reader.feed(data):
+                reply = parse_reply(lines)
+                if reply.code == 421:
+                    answer = self._end(reply)
+                    break
+                if not self._due:
+                    raise ProtocolError(f"unexpected reply: {reply}")
+                answer = self._take(self._due.popleft(), reply, lines) or answer
+        except ProtocolError:
+            self.is_spent = True
+            raise
+        return answer
+
+    # Requests
+
+    def ehlo(self) -> None:
+        """Ask for the extensions; falls back to HELO by itself. Also right after STARTTLS, when all is forgotten."""
+        self.extensions = {}
+        self._send(Command.EHLO, f"EHLO {self._ehlo_name}\r\n".encode())
+
+    def starttls(self) -> None:
+        """Ask for TLS. After a 220, shake hands, then `ehlo` again."""
+        self._send(Command.STARTTLS, b"STARTTLS\r\n")
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether bytes wait behind the last whole reply; before a TLS handshake that is an attack (RFC 3207 4.2)."""
+        return not self._reader.is_empty
+
+    def authenticate(self, user: str, password: str) -> None:
+        """Log in by PLAIN where offered, else by LOGIN. Raises ValueError when neither is offered."""
+        mechanism = next((m for m in auth.MECHANISMS if m in self.offers), None)
+        if mechanism is None:
+            raise ValueError("neither PLAIN nor LOGIN is offered")
+        if mechanism == "PLAIN":
+            response = auth.encode(auth.plain_message(user, password))
+            if len(response) + len("AUTH PLAIN ") <= _MAX_AUTH_LINE_BYTES:
+                self._send(Command.AUTH, b"AUTH PLAIN %b\r\n" % response)
+                return
+            self._secrets = deque([response])
+        else:
+            self._secrets = deque([auth.encode(user.encode()), auth.encode(password.encode())])
+        self._send(Command.AUTH, b"AUTH %b\r\n" % mechanism.encode())
+
+    def begin(
+        self, reverse_path: str, recipients: Sequence[str], *, size: int, eight_bit: bool, smtputf8: bool
+    ) -> None:
+        """Offer an envelope; `transaction` tells the result, then `finish` if it `wants_content`.
+
+        `size`: octets of the content. `eight_bit`: the content has octets above 127. Raises ValueError for an address
+        that contains a line end or cannot be encoded; nothing is sent then.
+        """
+        extensions = self.extensions
+        parameters = f" SIZE={size}" if "SIZE" in extensions else ""
+        if eight_bit and "8BITMIME" in extensions:
+            parameters += " BODY=8BITMIME"
+        if smtputf8:
+            parameters += " SMTPUTF8"
+        mail = f"MAIL FROM:<{reverse_path}>{parameters}\r\n"
+        block = mail + "".join([f"RCPT TO:<{recipient}>\r\n" for recipient in recipients])
+        if block.count("\n") != len(recipients) + 1 or block.count("\r") != len(recipients) + 1:
+            raise ValueError("an address contains a line end")
+        lines = block.encode()
+        self.transaction = Transaction([None] * len(recipients))
+        self._next_recipient = 0
+        if self._needs_reset:
+            self._send(Command.RSET, b"RSET\r\n")
+        if "PIPELINING" in extensions:
+            self._due.extend([Command.MAIL, *[Command.RCPT] * len(recipients), Command.DATA])
+            self._envelope.clear()
+            self._out.append(lines + b"DATA\r\n")
+        else:
+            self._envelope = deque(lines.splitlines(keepends=True))
+            if not self._needs_reset:
+                self._send_next_line()
+        self._needs_reset = False
+
+    def finish(self, content: bytes) -> None:
+        """Send `content` (CRLF line ends only) and the final dot."""
+        self._send(Command.FINAL, stuff(content))
+
+    def quit(self) -> None:
+        """Say goodbye."""
+        self._send(Command.QUIT, b"QUIT\r\n")
+
+    def _send(self, command: Command, line: bytes) -> None:
+        self._due.append(command)
+        self._out.append(line)
+
+    def _send_next_line(self) -> None:
+        """Without PIPELINING: the next of MAIL and RCPT, or DATA if any recipient was accepted."""
+        assert self.transaction is not None
+        if self._envelope:
+            line = self._envelope.popleft()
+            self._send(Command.MAIL if self.transaction.mail is None else Command.RCPT, line)
+        elif any(reply and reply.is_positive for reply in self.transaction.recipients):
+            self._send(Command.DATA, b"DATA\r\n")
+
+    # Replies
+
+    def _take(self, command: Command, reply: Reply, lines: list[bytes]) -> Answer | None:
+        if command in _ENVELOPE:
+            return self._take_envelope(command, reply)
+        if reply.code // 100 == 3 and command is not Command.AUTH:
+            raise ProtocolError(f"unexpected reply to {command.name}: {reply}")
+        if command is Command.FINAL:
+            assert self.transaction is not None
+            self.transaction.final = reply
+        elif command is Command.AUTH:
+            if reply.code // 100 == 3:
+                self._continue_auth(reply)
+                return None
+            self._secrets.clear()
+        elif command is Command.EHLO:
+            if reply.is_permanent:  # A server of before 1995, or one that is asked to play it.
+                self._send(Command.HELO, f"HELO {self._ehlo_name}\r\n".encode())
+                return None
+            if reply.is_positive:
+                self.extensions = _parse_extensions(lines)
+        elif command is Command.RSET:
+            if not reply.is_positive:
+                raise ProtocolError(f"RSET refused: {reply}")
+            if self._envelope:
+                self._send_next_line()
+            return None
+        return Answer(command, reply)
+
+    def _take_envelope(self, command: Command, reply: Reply) -> Answer | None:
+        transaction = self.transaction
+        assert transaction is not None
+        if reply.code // 100 == 3 and (command is not Command.DATA or reply.code != 354):
+            raise ProtocolError(f"unexpected reply to {command.name}: {reply}")
+        if command is Command.MAIL:
+            transaction.mail = reply
+            if not reply.is_positive and self._envelope:  # Without PIPELINING nothing further was sent.
+                self._envelope.clear()
+                return Answer(command, reply)
+        elif command is Command.RCPT:
+            transaction.recipients[self._next_recipient] = reply
+            self._next_recipient += 1
+        elif command is Command.DATA:
+            if reply.is_positive:
+                raise ProtocolError(f"unexpected reply to DATA: {reply}")
+            transaction.data = reply
+            if reply.code == 354 and not transaction.wants_content:
+                self._send(Command.LONE_DOT, b".\r\n")
+            elif reply.code == 354 and transaction.mail is not None and not transaction.mail.is_positive:
+                raise ProtocolError(f"MAIL refused ({transaction.mail}), yet DATA accepted")
+            elif reply.code != 354 and transaction.mail is not None and transaction.mail.is_positive:
+                self._needs_reset = True
+        if self._due:
+            return None
+        if command in (Command.MAIL, Command.RCPT):
+            self._send_next_line()
+            if self._due:
+                return None
+            self._needs_reset = True  # MAIL stood, no recipient did, and DATA was not sent.
+        return Answer(command, reply)
+
+    def _continue_auth(self, reply: Reply) -> None:
+        # More challenges than the mechanism has, or an error challenge: cancel, and the server says why.
+        self._send(Command.AUTH, (self._secrets.popleft() if self._secrets else b"*") + b"\r\n")
+
+    def _end(self, reply: Reply) -> Answer:
+        """421: the server hangs up. Everything still due has this answer."""
+        self.is_spent = True
+        command = self._due[0] if self._due else Command.QUIT
+        transaction = self.transaction
+        if transaction is not None and command in _IN_TRANSACTION:
+            if command is Command.FINAL:
+                transaction.final = reply
+            elif command is not Command.LONE_DOT:
+                if transaction.mail is None:
+                    transaction.mail = reply
+                transaction.recipients = [answered or reply for answered in transaction.recipients]
+                transaction.data = reply
+        self._due.clear()
+        return Answer(command, reply)
+
+
+_ENVELOPE = frozenset({Command.MAIL, Command.RCPT, Command.DATA})
+_IN_TRANSACTION = _ENVELOPE | {Command.RSET, Command.FINAL, Command.LONE_DOT}
+
+
+def _parse_extensions(lines: list[bytes]) -> dict[str, str]:
+    extensions: dict[str, str] = {}
+    for line in lines[1:]:
+        keyword, _, parameters = line[4:].decode("ascii", "replace").strip().partition(" ")
+        if keyword.upper().startswith("AUTH="):  # Microsoft's spelling before RFC 2554.
+            keyword, parameters = "AUTH", f"{keyword[5:]} {parameters}"
+        keyword = keyword.upper()
+        merged = f"{extensions[keyword]} {parameters}" if keyword == "AUTH" and keyword in extensions else parameters
+        extensions[keyword] = merged.strip()
+    return extensions

@@ -1,0 +1,381 @@
+"""One SMTP session: the sans-IO server machine on a socket, with TLS, AUTH, deadlines, and submission behind it."""
+
+import asyncio
+from asyncio import Future
+from typing import Protocol, cast
+
+from mailward import log
+from mailward.access.roles import MESSAGE_SEND
+from mailward.access.tokens import Caller
+from mailward.delivery.submission import Submission
+from mailward.errors import MailwardError
+from mailward.ids import MessageId, UserId, format_message_id
+from mailward.message.address import parse_addr_spec
+from mailward.message.complete import Completed, complete, trace
+from mailward.message.envelope import Envelope
+from mailward.smtp.auth import Credentials
+from mailward.smtp.reply import Reply, format_reply
+from mailward.smtp.server import Closed, Event, MessageReceived, ServerConfig, ServerConnection, StartTls
+from mailward.smtpd.answers import (
+    BAD_CREDENTIALS,
+    NO_VERDICT,
+    NOT_STORED,
+    SHUTTING_DOWN,
+    TOO_MANY_FAILURES,
+    TOO_MANY_SESSIONS,
+    TOO_SLOW,
+    reason_of,
+    refusal,
+)
+from mailward.smtpd.door import House, SmtpdSettings, address_of
+
+_FOREVER = float("inf")
+
+
+class Sessions(Protocol):
+    """The listener, as a session sees it."""
+
+    settings: SmtpdSettings
+    house: House
+
+    def opened(self, session: "Session") -> bool:
+        """Count `session` in; False: there are too many, or the listener is stopping."""
+        ...
+
+    def closed(self, session: "Session") -> None: ...
+
+    def machine_config(self, *, is_open: bool, is_loopback: bool) -> ServerConfig: ...
+
+
+class Session(asyncio.Protocol):
+    """One connection from first byte to last.
+
+    No task runs per message: the machine answers in the callback that brought the bytes, and the commit's callback
+    sends the 250. What is kept is bounded: one message of lawful size, and one read from the socket behind it.
+    """
+
+    def __init__(self, sessions: Sessions, *, implicit_tls: bool) -> None:
+        self._sessions = sessions
+        self._settings = sessions.settings
+        self._house = sessions.house
+        self._tls = implicit_tls
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._machine: ServerConnection
+        self._peer = ""
+        self._caller: UserId | None = None
+        self._reverse_path = ""
+        self._recipients: list[str] = []  # in A-labels, in step with those the machine accepted
+        self._traced: tuple[str, bool, bool, UserId | None] | None = None
+        self._trace = b""
+        self._auth_failures = 0
+        self._task: asyncio.Task[None] | None = None  # AUTH or STARTTLS; neither is part of a message
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = _FOREVER
+        self._handshaking = False
+        self._early = b""
+        self._client_ended = False
+        self._stopping = False
+
+    # From the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the banner, or 421 when there are too many sessions."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._peer, is_loopback = address_of(transport.get_extra_info("peername"))
+        config = self._sessions.machine_config(is_open=self._settings.is_open_to(self._peer), is_loopback=is_loopback)
+        self._machine = ServerConnection(config, tls=self._tls, on_mail=self._on_mail, on_rcpt=self._on_rcpt)
+        if not self._sessions.opened(self):
+            self._transport.write(format_reply(TOO_MANY_SESSIONS))
+            self._transport.close()
+            return
+        self._flush()
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the machine. Bytes that come while an answer is owed wait in it, and nothing more is read."""
+        if self._handshaking:
+            self._early += data  # Decrypted already: it came with the end of the handshake.
+            return
+        if self._machine.is_waiting and self._transport is not None:
+            self._transport.pause_reading()
+        events = self._machine.receive(data)
+        if events:
+            self._act(events)
+        self._flush()
+
+    def eof_received(self) -> bool:
+        """Stay open for the answer to a message when the client has only ended its side. TLS cannot."""
+        self._client_ended = True
+        return self._machine.is_waiting and not self._machine.tls
+
+    def pause_writing(self) -> None:
+        """Read nothing more from a client that does not read our replies."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._resume()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the client. A message whose commit is under way is stored all the same."""
+        self._end()
+
+    # From the listener
+
+    def stop(self) -> None:
+        """Say 421 and hang up: now, or after the answer to the message or credentials in hand."""
+        self._stopping = True
+        if not self._machine.is_waiting:
+            self._close(SHUTTING_DOWN)
+
+    def abort(self) -> None:
+        """Drop the connection at once."""
+        if self._transport is not None:
+            self._transport.abort()
+        # During a handshake the loop tells the TLS layer that the connection is lost, and not us.
+        self._end()
+
+    def _end(self) -> None:
+        self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None and self._task is not asyncio.current_task(self._loop):
+            self._task.cancel()
+        self._sessions.closed(self)
+
+    # From the machine
+
+    def _on_mail(self, path: str, parameters: dict[str, str]) -> Reply | None:
+        self._recipients = []
+        try:
+            self._reverse_path = parse_addr_spec(path).addr_spec if path else ""
+        except MailwardError as error:
+            return Reply(553, "5.1.7", str(error))
+        return None
+
+    def _on_rcpt(self, path: str, parameters: dict[str, str]) -> Reply | None:
+        try:
+            self._recipients.append(parse_addr_spec(path).addr_spec)
+        except MailwardError as error:
+            return Reply(553, "5.1.3", str(error))
+        return None
+
+    def _act(self, events: list[Event]) -> None:
+        """Do what the machine asks for. It hands out one event at a time; answering one may give the next."""
+        while events:
+            event = events[0]
+            match event:
+                case MessageReceived():
+                    events = self._take(event)
+                    continue
+                case Credentials():
+                    self._task = self._loop.create_task(self._authenticate(event))
+                case StartTls():
+                    # Whatever else arrives in clear text goes to the handshake, and makes it fail.
+                    cast(asyncio.Transport, self._transport).pause_reading()
+                    self._handshaking = True
+                    self._task = self._loop.create_task(self._start_tls())
+                case Closed():
+                    self._hang_up()
+            return
+
+    # Messages
+
+    def _take(self, event: MessageReceived) -> list[Event]:
+        """Complete and submit a message; return what the machine goes on with when the answer is known at once."""
+        message_id = self._house.draw_id()
+        if len(event.content) > self._settings.background_bytes:
+            thread = self._loop.run_in_executor(None, self._complete, event, message_id)
+            thread.add_done_callback(lambda done: self._completed(event, message_id, done))
+            return []
+        try:
+            completed = self._complete(event, message_id)
+        except Exception as error:
+            return self._refuse(error)
+        return self._submit(event, message_id, completed)
+
+    def _complete(self, event: MessageReceived, message_id: MessageId) -> Completed:
+        return complete(
+            event.content,
+            message_id=message_id,
+            date_us=self._house.now_us(),
+            domain=self._settings.hostname,
+            received=self._received(event.smtputf8),
+            lines_checked=True,
+        )
+
+    def _completed(self, event: MessageReceived, message_id: MessageId, done: Future[Completed]) -> None:
+        try:
+            events = self._submit(event, message_id, done.result())
+        except Exception as error:
+            events = self._refuse(error)
+        self._go_on(events)
+
+    def _submit(self, event: MessageReceived, message_id: MessageId, completed: Completed) -> list[Event]:
+        recipients = tuple(self._recipients)
+        if len(recipients) > 1:
+            recipients = tuple(dict.fromkeys(recipients))
+        # A client that says SMTPUTF8 for safety must not make the message one that few providers take.
+        smtputf8 = event.smtputf8 and (
+            completed.has_utf8_fields or not self._reverse_path.isascii() or not all(map(str.isascii, recipients))
+        )
+        submission = Submission(
+            id=message_id,
+            envelope=Envelope(self._reverse_path, recipients, smtputf8),
+            content=completed.content,
+            subject=completed.subject,
+            sender=self._settings.open_sender if self._caller is None else self._caller,
+            ingress="smtp",
+        )
+        try:
+            stored = self._house.submit(submission)
+        except Exception as error:
+            return self._refuse(error)
+        if stored.done():
+            return self._answer(stored)
+        stored.add_done_callback(self._stored)
+        return []
+
+    def _stored(self, stored: Future[MessageId]) -> None:
+        self._go_on(self._answer(stored))
+
+    def _answer(self, stored: Future[MessageId]) -> list[Event]:
+        if stored.cancelled():
+            return self._reply(NOT_STORED)
+        error = stored.exception()
+        if error is not None:
+            return self._refuse(error)
+        return self._reply(Reply(250, "2.0.0", f"queued as {format_message_id(stored.result())}"))
+
+    def _refuse(self, error: BaseException) -> list[Event]:
+        reply = refusal(error)
+        if not isinstance(error, MailwardError):
+            log.write("error", "smtp.failed", peer=self._peer, error=type(error).__name__)
+        log.message_refused(ingress="smtp", reason=reason_of(error), detail=str(reply))
+        return self._reply(reply)
+
+    def _reply(self, reply: Reply) -> list[Event]:
+        if self._machine.is_closed:
+            return []
+        return self._machine.accept(reply) if reply.code == 250 else self._machine.reject(reply)
+
+    def _received(self, smtputf8: bool) -> bytes:
+        """Return the Received line up to its id, the same until the client greets or authenticates anew."""
+        machine = self._machine
+        key = (machine.helo, machine.tls, smtputf8, self._caller)
+        if key != self._traced:
+            kind = ("UTF8SMTP" if smtputf8 else "ESMTP") if machine.is_esmtp else "SMTP"
+            protocol = f"{kind}{'S' if machine.tls else ''}{'A' if self._caller is not None else ''}"
+            self._traced = key
+            self._trace = trace(machine.helo, self._peer, self._settings.hostname, protocol)
+        return self._trace
+
+    # AUTH and TLS
+
+    async def _authenticate(self, offered: Credentials) -> None:
+        caller: Caller | None = None
+        reason = "unknown token"
+        try:
+            if offered.authzid in ("", offered.authcid):
+                async with asyncio.timeout(self._settings.command_s):
+                    caller = await self._house.authenticate(offered.authcid, offered.password, self._peer)
+            else:
+                reason = "another authorization identity"
+        except Exception as error:
+            log.authentication_failed(door="smtp", peer=self._peer, reason=type(error).__name__)
+            self._go_on(self._machine.reject(NO_VERDICT))
+            return
+        if caller is not None and MESSAGE_SEND in caller.permissions:
+            self._caller = caller.user_id
+            self._go_on(self._machine.accept())
+            return
+        log.authentication_failed(door="smtp", peer=self._peer, reason=reason if caller is None else "may not send")
+        self._auth_failures += 1
+        await asyncio.sleep(self._settings.auth_delay_s * self._auth_failures)
+        if self._auth_failures >= self._settings.max_auth_failures:
+            self._go_on(self._machine.reject(TOO_MANY_FAILURES))
+        else:
+            self._go_on(self._machine.reject(BAD_CREDENTIALS))
+
+    async def _start_tls(self) -> None:
+        assert self._transport is not None and self._settings.tls is not None
+        try:
+            transport = await self._loop.start_tls(
+                self._transport,
+                self,
+                self._settings.tls,
+                server_side=True,
+                ssl_handshake_timeout=self._settings.handshake_s,
+            )
+        except OSError as error:  # ssl.SSLError, TimeoutError and a lost connection among them
+            log.write("info", "smtp.tls_failed", peer=self._peer, error=str(error) or type(error).__name__)
+            self.abort()
+            return
+        if transport is None or self._transport is None:
+            self.abort()  # The client went away meanwhile.
+            return
+        self._transport = transport
+        self._caller = None
+        self._machine.tls_started()
+        self._deadline = self._loop.time() + self._settings.command_s
+        early, self._handshaking, self._early = self._early, False, b""
+        self._go_on(self._machine.receive(early))
+
+    # The socket
+
+    def _go_on(self, events: list[Event]) -> None:
+        """Go on after an answer: with what was pipelined behind, then with what the socket brings."""
+        if self._transport is None:
+            return
+        self._act(events)
+        self._flush()
+        if self._machine.is_waiting:
+            return
+        if self._stopping:
+            self._close(SHUTTING_DOWN)
+        elif self._client_ended:
+            self._hang_up()
+        else:
+            self._resume()
+
+    def _resume(self) -> None:
+        if self._transport is not None and not self._machine.is_waiting and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _flush(self) -> None:
+        out = self._machine.data_to_send()
+        if self._transport is None:
+            return
+        if out:
+            self._transport.write(out)
+            is_content = out.startswith(b"354", out.rfind(b"\n", 0, -1) + 1)
+            self._deadline = self._loop.time() + (self._settings.data_s if is_content else self._settings.command_s)
+        if self._machine.is_waiting:
+            self._deadline = _FOREVER  # It is our turn: the client must not pay for our slowness.
+
+    def _close(self, reply: Reply) -> None:
+        self._machine.close(reply)
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        self._flush()
+        if self._transport is not None:
+            self._transport.close()
+
+    # Deadlines
+
+    def _watch(self) -> None:
+        """Hang up when the deadline has passed; else look again then. One timer serves a session's whole life."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        now = self._loop.time()
+        if now >= self._deadline:
+            log.write("info", "smtp.timeout", peer=self._peer)
+            self._close(TOO_SLOW)
+            # A client that reads nothing would keep what is still to be sent, and so the session, for ever.
+            self._timer = self._loop.call_later(self._settings.handshake_s, self.abort)
+            return
+        # A later deadline may be nearer than this one, but never nearer than the shortest that there is.
+        wait = min(self._deadline - now, self._settings.command_s, self._settings.data_s)
+        self._timer = self._loop.call_later(max(wait, 0.01), self._watch)

@@ -1,0 +1,70 @@
+"""What every way out to a provider has in common: the settings of a relay and the Transport protocol."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from mailward.ids import ProviderId
+from mailward.message.envelope import Envelope
+from mailward.secretbox import SecretText
+from mailward.transport.outcome import Outcome
+
+BeforeHandover = Callable[[], Awaitable[None]]
+
+
+class TlsMode(StrEnum):
+    """How a connection to a relay is protected. No mode ever falls back to a weaker one."""
+
+    NONE = "none"
+    STARTTLS = "starttls"
+    IMPLICIT = "implicit"
+    AUTO = "auto"  #: ZITADEL's `tls: true`: implicit on port 465 or where only TLS is spoken, STARTTLS elsewhere
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Seconds to wait at each stage. Only `final_s` must be long: giving up there is what makes duplicates."""
+
+    connect_s: float = 10.0  #: resolving, all addresses together, and the TLS handshake, each
+    command_s: float = 10.0  #: banner, and the reply to any command but the final dot
+    tls_probe_s: float = 3.0  #: silence instead of a banner after which AUTO tries implicit TLS
+    data_s: float = 60.0  #: without any progress while content is written
+    final_s: float = 600.0  #: the reply to the final dot (RFC 5321 4.5.3.2.6 asks for ten minutes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelaySettings:
+    """Where and how to reach one relay."""
+
+    provider_id: ProviderId
+    host: str  #: name or address literal without brackets
+    port: int  #: 1-65535
+    tls: TlsMode
+    user: str = ""  #: "" = no AUTH
+    password: SecretText | None = None  #: None = no AUTH, whatever `user` says
+    ehlo_name: str  #: our name in EHLO; never "localhost" towards the world
+    cleartext_auth: bool = False  #: True: the password may travel unencrypted (to loopback it always may)
+    ca_file: str = ""  #: PEM file of further trusted roots; "" = the system's only
+    max_connections: int = 20
+    messages_per_connection: int = 100  #: 0 = no limit
+    idle_s: float = 30.0  #: a connection unused for longer is closed
+    max_age_s: float = 600.0  #: a connection older than this takes no further message
+    deadlines: Deadlines = field(default_factory=Deadlines)
+
+
+class Transport(Protocol):
+    """A way out to one provider, used by many deliveries at once."""
+
+    async def send(self, envelope: Envelope, content: bytes, before_handover: BeforeHandover) -> list[Outcome]:
+        """Try once to hand `content` over; return one outcome per recipient, in the envelope's order.
+
+        `content`: an RFC 5322 message with CRLF line ends, not dot-stuffed. `before_handover` is awaited before the
+        point of no return; when it raises, nothing is handed over and every outcome is Deferred. Trouble of the peer
+        is an outcome, never an exception.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close what is idle; conversations under way end with their transaction."""
+        ...

@@ -1,0 +1,217 @@
+"""One socket to a relay: feeds the client machine, waits for its answers, and never waits without a deadline."""
+
+import asyncio
+import ssl
+from typing import cast
+
+from mailward.smtp.client import Answer, ClientConnection, Command
+from mailward.smtp.reply import ProtocolError
+from mailward.transport.outcome import Stage
+from mailward.transport.tls import handshake_trouble
+from mailward.transport.trouble import Trouble, local
+
+_CHUNK_BYTES = 64 * 1024
+_GOODBYE_S = 2.0  # how long a socket may linger for the answer to QUIT, which matters to nobody
+
+STAGES = {
+    Command.BANNER: Stage.BANNER,
+    Command.EHLO: Stage.EHLO,
+    Command.HELO: Stage.EHLO,
+    Command.STARTTLS: Stage.TLS,
+    Command.AUTH: Stage.AUTH,
+    Command.RSET: Stage.MAIL,
+    Command.MAIL: Stage.MAIL,
+    Command.RCPT: Stage.RCPT,
+    Command.DATA: Stage.DATA,
+    Command.LONE_DOT: Stage.DATA,
+    Command.FINAL: Stage.FINAL,
+    Command.QUIT: Stage.QUIT,
+}
+
+
+class RelayConnection(asyncio.Protocol):
+    """The machine, its socket and one deadline. `request` or `wait` from one task at a time."""
+
+    def __init__(self, ehlo_name: str) -> None:
+        self.machine = ClientConnection(ehlo_name)
+        self.is_open = False
+        self.is_encrypted = False
+        self.bytes_received = 0
+        self.dot_sent = False  #: the final dot of the current content may have left
+        self.closed = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._answer: Answer | None = None
+        self._trouble: Trouble | None = None
+        self._writable = True
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    # asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
+        self._transport = transport
+        self.is_open = True
+
+    def data_received(self, data: bytes) -> None:
+        self.bytes_received += len(data)
+        idle = self.machine.awaited is None
+        try:
+            answer = self.machine.receive(data)
+        except ProtocolError as error:
+            if data[:1] in (b"\x15", b"\x16") and self.machine.awaited is Command.BANNER:
+                self._fail(local(Stage.BANNER, "plain_port_speaks_tls", "4.7.5", "the server speaks TLS on this port"))
+            else:
+                self._fail(local(self._stage, "protocol_error", "4.5.0", str(error)))
+            return
+        if answer is None:
+            self._flush()  # The next line of an exchange of several.
+            return
+        if idle or answer.command is Command.QUIT:
+            self.abort()  # 421 in an idle moment, or goodbye.
+        self._answer = answer
+        self._wake()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.is_open = False
+        self.closed.set()
+        words = (
+            f"connection lost: {error.strerror or error}"
+            if isinstance(error, OSError)
+            else "connection closed by the server"
+        )
+        self._fail(local(self._stage, "connection_lost", "4.4.2", words.lower()))
+
+    def pause_writing(self) -> None:
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        self._wake()
+
+    # The caller's side
+
+    async def wait(self, deadline_s: float) -> Answer:
+        """Send what the machine has to say and return its next answer. Raises Trouble; then the connection is over."""
+        self._flush()
+        self._arm(deadline_s)
+        while self._answer is None:
+            await self._sleep()
+        answer, self._answer = self._answer, None
+        return answer
+
+    async def send_content(self, content: bytes, progress_s: float) -> None:
+        """Send `content` and the final dot; return when all has been handed to the socket, or an answer came early.
+
+        Raises Trouble. `dot_sent` tells on which side of the point of no return that was.
+        """
+        self.machine.finish(content)
+        data = self.machine.data_to_send()
+        assert self._transport is not None
+        start = 0
+        while len(data) - start > _CHUNK_BYTES and self._answer is None:
+            self._arm(progress_s)
+            self._transport.write(data[start : start + _CHUNK_BYTES])
+            start += _CHUNK_BYTES
+            while not self._writable and self._answer is None:
+                await self._sleep()
+        if self._trouble is not None:
+            raise self._trouble
+        if self._answer is not None:  # Refused before it was whole: what the server would read next is unclear.
+            self.machine.is_spent = True
+            return
+        self.dot_sent = True
+        self._transport.write(data[start:] if start else data)
+
+    async def start_tls(self, context: ssl.SSLContext, server_hostname: str, deadline_s: float) -> None:
+        """Shake hands on this socket, after a 220 to STARTTLS. Raises Trouble."""
+        assert self._transport is not None
+        if self.machine.has_unread:
+            raise local(
+                Stage.TLS, "protocol_error", "4.7.5", "the server sent clear text behind its answer to STARTTLS"
+            )
+        try:
+            async with asyncio.timeout(deadline_s):
+                transport = await self._loop.start_tls(self._transport, self, context, server_hostname=server_hostname)
+        except (OSError, ssl.SSLError, TimeoutError) as error:
+            raise handshake_trouble(error, starttls=True) from None
+        if transport is None or self._trouble is not None:
+            raise handshake_trouble(ConnectionResetError())
+        self._transport = transport
+        self.is_encrypted = True
+
+    def quit(self) -> None:
+        """Say goodbye and close soon; nobody waits for the answer."""
+        if not self.is_open:
+            return
+        if self.machine.is_spent or self.machine.awaited is not None:
+            self.abort()
+            return
+        self.machine.quit()
+        self._flush()
+        self._loop.call_later(_GOODBYE_S, self.abort)
+
+    def abort(self) -> None:
+        """Drop the connection at once."""
+        self.is_open = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    @property
+    def _stage(self) -> Stage:
+        awaited = self.machine.awaited
+        if awaited is Command.FINAL and not self.dot_sent:
+            return Stage.DATA
+        return STAGES[awaited] if awaited is not None else Stage.DATA
+
+    def _flush(self) -> None:
+        data = self.machine.data_to_send()
+        if data and self._transport is not None:
+            self._transport.write(data)
+
+    async def _sleep(self) -> None:
+        """Until something happens. Raises Trouble."""
+        if self._trouble is not None:
+            raise self._trouble
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+        if self._trouble is not None and self._answer is None:
+            raise self._trouble
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _fail(self, trouble: Trouble) -> None:
+        if self._trouble is None:
+            self._trouble = trouble
+        self.machine.is_spent = True
+        self.abort()
+        self._wake()
+
+    # One timer for all deadlines: moving a deadline later costs nothing, which is what happens most.
+
+    def _arm(self, seconds: float) -> None:
+        self._deadline = self._loop.time() + seconds
+        if self._timer is not None:
+            if self._timer.when() <= self._deadline:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._deadline, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self._waiter is None:
+            return
+        if self._loop.time() < self._deadline:
+            self._timer = self._loop.call_at(self._deadline, self._tick)
+            return
+        self._fail(local(self._stage, "timeout", "4.4.2", "the server did not answer in time"))

@@ -1,0 +1,185 @@
+"""The staged report of one conversation: what was tried, what the server said, what is wrong and what to do."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mailward.smtp.reply import Reply
+from mailward.transport.base import TlsMode
+from mailward.transport.outcome import Stage
+from mailward.transport.trouble import Trouble
+
+CODES: dict[str, tuple[str, str]] = {
+    # stable code: (likely cause, what to do)
+    "host_not_found": ("The host name does not resolve.", "Check the spelling of the host and this machine's DNS."),
+    "resolve_timeout": ("The DNS server does not answer.", "Check this machine's DNS settings."),
+    "egress_denied": ("The egress policy forbids every address of the host.", "Allow the address or use another host."),
+    "connect_refused": (
+        "Nothing listens on this port, or a firewall rejects the connection.",
+        "Check the port: 587 and 465 are usual for submission, 25 for relays.",
+    ),
+    "connect_timeout": (
+        "A firewall drops the connection, or the host is down.",
+        "Check host and port; many hosting companies block port 25 outwards, so try 587 or 465.",
+    ),
+    "connect_unreachable": ("There is no route to the host.", "Check this machine's network and firewall."),
+    "tls_untrusted_certificate": (
+        "The server's certificate is not signed by an authority that this machine trusts.",
+        "Use the name the provider gives for its server, or add its authority to the trusted roots.",
+    ),
+    "tls_name_mismatch": (
+        "The server's certificate is for another name.",
+        "Use the host name that the certificate carries.",
+    ),
+    "tls_certificate_expired": (
+        "The server's certificate is out of date, or the clock of this machine is wrong.",
+        "Have the certificate renewed; check the clock.",
+    ),
+    "tls_handshake_failed": (
+        "Client and server share no TLS version or cipher, or the server hung up.",
+        "Check that the server speaks TLS 1.2 or later on this port.",
+    ),
+    "tls_timeout": (
+        "The server accepts connections but does not speak TLS on this port.",
+        "Use STARTTLS, or the provider's port for implicit TLS (465).",
+    ),
+    "tls_port_speaks_plain": (
+        "TLS from the start was expected, but the server speaks plain SMTP on this port.",
+        "Use STARTTLS, or the provider's port for implicit TLS (465).",
+    ),
+    "plain_port_speaks_tls": (
+        "The server expects TLS from the start on this port.",
+        "Switch TLS on (implicit), or use port 587 with STARTTLS.",
+    ),
+    "starttls_not_offered": (
+        "TLS is wanted, but the server does not offer STARTTLS.",
+        "Use the provider's TLS port, or switch TLS off if the network is trusted.",
+    ),
+    "starttls_refused": (
+        "The server offers STARTTLS but refuses it.",
+        "Ask the provider; its certificate may be missing.",
+    ),
+    "banner_refused": (
+        "The server refuses to talk to this machine.",
+        "Check whether this machine's address is allowed there.",
+    ),
+    "ehlo_refused": ("The server does not accept our name.", "Set the EHLO name to this machine's public host name."),
+    "auth_rejected": (
+        "User or password is wrong, or the account may not send by SMTP.",
+        "Check both; many providers want an API key or an app password here.",
+    ),
+    "auth_not_offered": (
+        "A user and a password are set, but the server offers no login.",
+        "Switch TLS on (many servers offer login only then), or remove user and password.",
+    ),
+    "auth_mechanism_unsupported": (
+        "The server offers only login mechanisms that are not supported.",
+        "Have PLAIN or LOGIN enabled at the provider.",
+    ),
+    "auth_cleartext_forbidden": (
+        "The password would travel unencrypted, so it was not sent.",
+        "Switch TLS on, or allow clear-text login for this provider.",
+    ),
+    "mail_refused": (
+        "The server refuses the sender address.",
+        "Verify the sender address or its domain at the provider.",
+    ),
+    "rcpt_refused": (
+        "The server refuses the recipient.",
+        "Check the recipient's address; 'relay denied' means that login or an allow-list entry is missing.",
+    ),
+    "data_refused": ("The server refuses to take content.", "See the server's words."),
+    "content_refused": (
+        "The server took the content and refused it.",
+        "See the server's words; content or sender may look like spam.",
+    ),
+    "message_too_large": ("The message is larger than the server takes.", "Send less, or use another provider."),
+    "smtputf8_not_offered": (
+        "An address needs SMTPUTF8, which the server does not offer.",
+        "Use an ASCII address, or a provider with SMTPUTF8.",
+    ),
+    "invalid_address": ("An address contains a line end.", "Correct the address."),
+    "service_unavailable": ("The server is shutting down or limits connections.", "Try again later."),
+    "connection_lost": ("The server or the network closed the connection.", "Try again; see the server's log."),
+    "timeout": ("The server does not answer.", "Check that host and port belong to a mail server; try again later."),
+    "protocol_error": ("What answers there does not speak SMTP.", "Check host and port."),
+    "final_unanswered": (
+        "The message was handed over, but the server's answer was lost.",
+        "It may have been delivered: look before sending it again.",
+    ),
+    "handover_failed": ("The hand-over could not be recorded here.", "See this server's log."),
+}
+
+_REFUSAL_CODES = {
+    Stage.MAIL: "mail_refused",
+    Stage.RCPT: "rcpt_refused",
+    Stage.DATA: "data_refused",
+    Stage.FINAL: "content_refused",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One stage of the conversation."""
+
+    stage: Stage
+    elapsed_ms: float  #: how long this stage took
+    words: str  #: the server's reply ("250 2.1.0 ok"), or our sentence for stages without one; never a secret
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why the conversation did not succeed."""
+
+    stage: Stage
+    code: str  #: stable, a key of CODES
+    reply: Reply | None  #: the server's reply when there was one; None for trouble seen only here
+    words: str  #: what happened, in one line: the server's reply or our sentence
+    cause: str  #: a sentence: the likely cause
+    fix: str  #: a sentence: what to do
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What happened, stage by stage."""
+
+    steps: tuple[Step, ...]
+    failure: Failure | None  #: None: handed over to every recipient
+    tls: TlsMode  #: what was used or being tried when it ended: NONE, STARTTLS or IMPLICIT, never AUTO
+
+    @property
+    def ok(self) -> bool:
+        return self.failure is None
+
+
+class Recorder:
+    """Notes the steps of a conversation under way."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """`clock`: seconds, monotonic."""
+        self.tls = TlsMode.NONE
+        self._steps: list[Step] = []
+        self._clock = clock
+        self._since = clock()
+
+    def note(self, stage: Stage, words: str, *, ok: bool = True) -> None:
+        """Note that `stage` ended now."""
+        now = self._clock()
+        self._steps.append(Step(stage, round((now - self._since) * 1000, 3), words, ok))
+        self._since = now
+
+    def report(self, failure: Failure | None) -> Report:
+        return Report(tuple(self._steps), failure, self.tls)
+
+
+def failure_of(trouble: Trouble) -> Failure:
+    """Return what `trouble` means to the operator."""
+    reply = trouble.reply if trouble.from_server else None
+    words = str(trouble.reply) if trouble.from_server else trouble.reply.text
+    return Failure(trouble.stage, trouble.code, reply, words, *CODES[trouble.code])
+
+
+def refusal(stage: Stage, reply: Reply) -> Failure:
+    """Return what the server's refusal `reply` in a transaction means to the operator."""
+    code = "service_unavailable" if reply.code == 421 else _REFUSAL_CODES[stage]
+    return Failure(stage, code, reply, str(reply), *CODES[code])

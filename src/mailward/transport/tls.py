@@ -1,0 +1,44 @@
+"""TLS towards relays: one verifying context, and what its failures mean."""
+
+import ssl
+
+from mailward.transport.outcome import Stage
+from mailward.transport.trouble import Trouble, local
+
+_NAME_MISMATCH = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+_OUT_OF_DATE = frozenset({9, 10})  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
+_NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"})
+
+
+def client_context(ca_file: str = "") -> ssl.SSLContext:
+    """Return a context that checks chain and name by the system's roots and those in `ca_file` (PEM).
+
+    Raises OSError or ssl.SSLError when the file cannot be used. Reads files: not on the event loop.
+    """
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if ca_file:
+        context.load_verify_locations(cafile=ca_file)
+    return context
+
+
+def handshake_trouble(error: Exception, *, starttls: bool = False) -> Trouble:
+    """Return what a failed handshake means; `starttls`: the server had agreed to it."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        if error.verify_code in _NAME_MISMATCH:
+            return local(Stage.TLS, "tls_name_mismatch", "4.7.5", error.verify_message.lower().rstrip("."))
+        if error.verify_code in _OUT_OF_DATE:
+            return local(Stage.TLS, "tls_certificate_expired", "4.7.5", error.verify_message.lower())
+        return local(Stage.TLS, "tls_untrusted_certificate", "4.7.5", error.verify_message.lower())
+    if isinstance(error, ssl.SSLError) and error.reason in _NOT_TLS and not starttls:
+        return local(Stage.TLS, "tls_port_speaks_plain", "4.7.5", "the server answered, but not in TLS")
+    if isinstance(error, TimeoutError):
+        return local(Stage.TLS, "tls_timeout", "4.4.2", "the TLS handshake took too long")
+    reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or "connection closed"
+    words = str(reason).lower().replace("_", " ")
+    return local(Stage.TLS, "tls_handshake_failed", "4.7.5", f"TLS handshake failed: {words}")
+
+
+def speaks_tls(trouble: Trouble) -> bool:
+    """Return whether a failed handshake proves that the other side speaks TLS."""
+    return trouble.code in ("tls_untrusted_certificate", "tls_name_mismatch", "tls_certificate_expired")

@@ -1,0 +1,29 @@
+"""What ends a conversation early: where, whose fault, and a stable code for reports."""
+
+from mailward.smtp.reply import Reply
+from mailward.transport.outcome import Fault, Stage
+
+
+class Trouble(Exception):
+    """The conversation cannot go on. Becomes an outcome or a report, never the caller's exception."""
+
+    def __init__(
+        self, stage: Stage, code: str, reply: Reply, *, from_server: bool = False, fault: Fault = Fault.PROVIDER
+    ) -> None:
+        """`code`: a key of report.CODES. `reply`: the server's if `from_server`, else made here."""
+        super().__init__(f"{stage}: {code}: {reply}")
+        self.stage = stage
+        self.code = code
+        self.reply = reply
+        self.from_server = from_server
+        self.fault = fault
+
+
+def refused(stage: Stage, code: str, reply: Reply) -> Trouble:
+    """The server answered `reply` where it should have agreed."""
+    return Trouble(stage, "service_unavailable" if reply.code == 421 else code, reply, from_server=True)
+
+
+def local(stage: Stage, code: str, enhanced: str, text: str) -> Trouble:
+    """Trouble seen only on this side, worded as a temporary failure."""
+    return Trouble(stage, code, Reply(451, enhanced, text))

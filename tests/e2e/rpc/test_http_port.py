@@ -1,0 +1,310 @@
+"""Raw sockets and http.client against our port: what is told apart, how it stops, what an attacker gets."""
+
+import asyncio
+import http.client
+import ssl
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+
+from mailward.rpc.http import Request, Response
+from mailward.rpc.limits import Limits
+from tests.e2e.rpc.conftest import Open
+from tests.support.certificates import Certificates
+from tests.support.http import GET, Service
+
+HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
+
+
+def echo(request: Request) -> Response:
+    return Response(200, [("x-version", request.http_version), ("x-scheme", request.scheme)], request.body or b"-")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def ask(port: int, data: bytes) -> bytes:
+    """Send `data`, read to the end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(data)
+    answer = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    return answer
+
+
+async def test_one_connection_serves_many_requests(open_port: Open) -> None:
+    _, port = await open_port(echo)
+
+    def talk() -> list[tuple[int, bytes]]:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        answers = []
+        for number in range(50):
+            connection.request("POST", "/", body=b"x" * number * 1000)
+            response = connection.getresponse()
+            answers.append((response.status, response.read()))
+        connection.close()
+        return answers
+
+    answers = await asyncio.to_thread(talk)
+
+    assert answers == [(200, b"x" * number * 1000 or b"-") for number in range(50)]
+
+
+async def test_chunks_and_large_bodies_go_both_ways(open_port: Open) -> None:
+    _, port = await open_port(echo, max_body=lambda method, path: 20_000_000)
+
+    def talk() -> bytes:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        pieces = (b"x" * 100_000 for _ in range(100))
+        connection.request("POST", "/", body=pieces, encode_chunked=True, headers={"Transfer-Encoding": "chunked"})
+        body = connection.getresponse().read()
+        connection.close()
+        return body
+
+    assert await asyncio.to_thread(talk) == b"x" * 10_000_000
+
+
+async def test_a_client_that_sends_too_much_still_reads_its_answer(open_port: Open) -> None:
+    def refuse(request: Request) -> Response:
+        return Response(413, body=str(request.too_large).encode())
+
+    _, port = await open_port(refuse, limits=Limits(drained_bytes=10_000_000), max_body=lambda method, path: 1_000)
+
+    def talk() -> list[bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        answers = []
+        for size in (5_000_000, 2_000):
+            connection.request("POST", "/", body=b"x" * size)
+            answers.append(connection.getresponse().read())
+        connection.close()
+        return answers
+
+    assert await asyncio.to_thread(talk) == [b"5000000", b"2000"]
+    endless = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n" + b"x" * 1_000_000
+    answer = await ask(port, endless)
+    assert answer.startswith(b"HTTP/1.1 413") and answer.endswith(b"100000000")
+
+
+@pytest.mark.parametrize("protocols", [["h2"], ["http/1.1"], []], ids=["h2", "http1", "none"])
+async def test_tls_agrees_on_the_version(open_port: Open, certificates: Certificates, protocols: list[str]) -> None:
+    _, port = await open_port(echo, tls=certificates.server_context())
+    context = ssl.create_default_context(cafile=str(certificates.ca))
+    if protocols:
+        context.set_alpn_protocols(protocols)
+    reader, writer = await asyncio.open_connection("localhost", port, ssl=context)
+
+    if protocols == ["h2"]:
+        client = H2Connection(H2Configuration(header_encoding="latin-1"))
+        client.initiate_connection()
+        client.send_headers(
+            1, [(":method", "GET"), (":path", "/"), (":scheme", "https"), (":authority", "a")], end_stream=True
+        )
+        writer.write(client.data_to_send())
+        fields: dict[str, Any] = {}
+        while "x-version" not in fields:
+            for event in client.receive_data(await asyncio.wait_for(reader.read(65_536), 10)):
+                fields |= dict(getattr(event, "headers", None) or ())
+        assert (fields["x-version"], fields["x-scheme"]) == ("2", "https")
+    else:
+        writer.write(HEAD + b"Connection: close\r\n\r\n")
+        answer = await asyncio.wait_for(reader.read(), 10)
+        assert b"x-version: 1.1" in answer and b"x-scheme: https" in answer
+    writer.close()
+
+
+async def test_the_preface_may_come_in_pieces(open_port: Open) -> None:
+    _, port = await open_port(echo)
+    client = H2Connection(H2Configuration(header_encoding="latin-1"))
+    client.initiate_connection()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+    for byte in client.data_to_send():
+        writer.write(bytes((byte,)))
+        await writer.drain()
+
+    assert (await asyncio.wait_for(reader.readexactly(9), 10))[3] == 4
+    writer.close()
+
+
+async def test_slow_heads_and_bodies_are_cut_off_and_others_are_not(open_port: Open) -> None:
+    limits = Limits(head_s=0.2, body_idle_s=0.2, idle_s=30.0)
+    _, port = await open_port(echo, limits=limits)
+
+    silent, head, body, preface, idle = await asyncio.gather(
+        ask(port, b""),
+        ask(port, HEAD),
+        ask(port, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab"),
+        ask(port, b"PRI * HTTP/2.0\r\n"),
+        asyncio.wait_for(asyncio.open_connection("127.0.0.1", port), 10),
+    )
+
+    assert (silent, preface) == (b"", b"")
+    assert head.startswith(b"HTTP/1.1 408") and body.startswith(b"HTTP/1.1 408")
+    idle[1].close()
+
+
+async def test_an_idle_connection_is_closed_when_its_time_is_up(open_port: Open) -> None:
+    port, number = await open_port(echo, limits=Limits(idle_s=0.2))
+
+    answer = await ask(number, HEAD + b"\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 200")
+    await until(lambda: port.connections == 0)
+
+
+async def test_a_connection_too_many_is_told_so(open_port: Open) -> None:
+    port, number = await open_port(echo, limits=Limits(connections=2))
+    kept = [await asyncio.open_connection("127.0.0.1", number) for _ in range(2)]
+    await until(lambda: port.connections == 2)
+
+    assert (await ask(number, HEAD + b"\r\n")).startswith(b"HTTP/1.1 503")
+    for _, writer in kept:
+        writer.close()
+    await until(lambda: port.connections == 0)
+    assert (await ask(number, HEAD + b"Connection: close\r\n\r\n")).startswith(b"HTTP/1.1 200")
+
+
+async def test_connections_that_come_and_go_leave_nothing_behind(open_port: Open) -> None:
+    port, number = await open_port(echo)
+
+    async def come_and_go(data: bytes) -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", number)
+        writer.write(data)
+        writer.transport.abort()
+
+    for _ in range(20):
+        await asyncio.gather(
+            *(come_and_go(data) for data in (b"", b"PRI", HEAD, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") * 10)
+        )
+
+    await until(lambda: port.connections == 0)
+    assert not port._serving.tasks and port._serving.buffered == 0
+
+
+async def test_stopping_closes_idle_connections_and_waits_for_busy_ones(open_port: Open) -> None:
+    answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+    port, number = await open_port(lambda request: answer)
+    idle_reader, idle_writer = await asyncio.open_connection("127.0.0.1", number)
+    busy_reader, busy_writer = await asyncio.open_connection("127.0.0.1", number)
+    busy_writer.write(HEAD + b"\r\n")
+    await until(lambda: port.connections == 2)
+    await asyncio.sleep(0.01)
+
+    stopping = asyncio.ensure_future(port.stop(10.0))
+
+    assert await asyncio.wait_for(idle_reader.read(), 10) == b""
+    with pytest.raises(OSError):
+        await asyncio.open_connection("127.0.0.1", number)
+    assert not stopping.done()
+    answer.set_result(Response(200, body=b"done"))
+    assert (await asyncio.wait_for(busy_reader.read(), 10)).endswith(b"done")
+    idle_writer.close()
+    busy_writer.close()
+    assert await stopping is True
+
+
+async def test_stopping_cuts_off_what_outlives_the_deadline(open_port: Open) -> None:
+    cancelled = []
+
+    async def never(request: Request) -> Response:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.append(True)
+        return Response(200)
+
+    port, number = await open_port(never)
+    reader, writer = await asyncio.open_connection("127.0.0.1", number)
+    writer.write(HEAD + b"\r\n")
+    await until(lambda: bool(port._serving.tasks))
+
+    assert await port.stop(0.05) is False
+
+    assert cancelled == [True] and port.connections == 0
+    assert await asyncio.wait_for(reader.read(), 10) == b""
+    writer.close()
+
+
+async def test_an_attack_of_resets_is_cut_off_and_others_stay_fast(open_port: Open) -> None:
+    """CVE-2023-44487."""
+    port, number = await open_port(echo, limits=Limits(linger_s=0.1, write_stall_s=0.4))
+    client = H2Connection(H2Configuration(header_encoding="latin-1"))
+    client.initiate_connection()
+    for stream_id in range(1, 10_001, 2):
+        client.send_headers(
+            stream_id, [(":method", "GET"), (":path", "/"), (":scheme", "http"), (":authority", "a")], end_stream=True
+        )
+        client.reset_stream(stream_id)
+    attack = client.data_to_send()
+    attacker_reader, attacker_writer = await asyncio.open_connection("127.0.0.1", number)
+    attacker_writer.write(attack)
+
+    worst = 0.0
+    reader, writer = await asyncio.open_connection("127.0.0.1", number)
+    loop = asyncio.get_running_loop()
+    while port.connections > 1:
+        began = loop.time()
+        writer.write(HEAD + b"\r\n")
+        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n-"), 10)
+        worst = max(worst, loop.time() - began)
+
+    assert worst < 1.0
+    assert port.connections == 1
+    writer.close()
+    attacker_writer.close()
+    assert attacker_reader is not None
+
+
+async def test_grpc_web_works_over_http_1(open_service: Open) -> None:
+    _, port = await open_service(Service())
+
+    def talk() -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        headers = {"content-type": "application/grpc-web+proto", "authorization": "Bearer t"}
+        connection.request("POST", GET, body=b"\0\0\0\0\x03\x0a\x013", headers=headers)
+        response = connection.getresponse()
+        answer = response.status, response.read()
+        connection.close()
+        return answer
+
+    status, body = await asyncio.to_thread(talk)
+
+    assert status == 200 and b"nnn" in body and body.endswith(b"grpc-status: 0\r\n")
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize(
+    ("options", "version"),
+    [
+        (["--http1.1"], "1.1"),
+        (["--http1.0"], "1.0"),
+        (["--http2-prior-knowledge"], "2"),
+        (["--http2"], "1.1"),
+        (["--http2", "--tls"], "2"),
+        (["--http1.1", "--tls"], "1.1"),
+    ],
+    ids=lambda value: "".join(value),
+)
+async def test_curl_speaks_with_us(
+    open_port: Open, certificates: Certificates, options: list[str], version: str, tmp_path: Path
+) -> None:
+    tls = "--tls" in options
+    _, port = await open_port(echo, tls=certificates.server_context() if tls else None)
+    body = tmp_path / "body"
+    body.write_bytes(b"x" * 3_000_000)
+    command = ["curl", "-sS", "-i", "--cacert", str(certificates.ca), "--data-binary", f"@{body}"]
+    command += [option for option in options if option != "--tls"]
+    command.append(f"http{'s' if tls else ''}://localhost:{port}/")
+
+    result = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=True, timeout=30)
+
+    assert f"x-version: {version}".encode() in result.stdout
+    assert result.stdout.endswith(b"\r\n\r\n" + b"x" * 3_000_000)

@@ -1,0 +1,57 @@
+"""A provider for the built program: aiosmtpd in a thread, which shares no code with ours."""
+
+from __future__ import annotations
+
+import queue
+from dataclasses import dataclass
+from typing import Any
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from tests.support.program import free_port
+
+
+@dataclass(frozen=True)
+class Mail:
+    """A mail that arrived."""
+
+    reverse_path: str
+    recipients: tuple[str, ...]
+    content: bytes
+
+
+class Sink:
+    """Takes every mail. Use as a context manager."""
+
+    def __init__(self) -> None:
+        self.mails: queue.Queue[Mail] = queue.Queue()
+        #: What the final dot is answered; "" takes the mail. A 4yz or 5yz keeps nothing.
+        self.reply = ""
+        self._controller = Controller(self, hostname="127.0.0.1", port=free_port(), ready_timeout=10)
+
+    def __enter__(self) -> Sink:
+        self._controller.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._controller.stop(no_assert=True)
+
+    @property
+    def address(self) -> str:
+        """ "host:port", as a provider's host is written."""
+        server: Any = self._controller.server
+        return f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        """Keep a mail, or answer as told."""
+        if self.reply:
+            return self.reply
+        content = envelope.content
+        assert isinstance(content, bytes)
+        self.mails.put(Mail(envelope.mail_from or "", tuple(envelope.rcpt_tos), content))
+        return "250 2.0.0 taken"
+
+    def wait(self, count: int = 1, timeout_s: float = 15.0) -> list[Mail]:
+        """Return the next `count` mails. Raises queue.Empty when they do not come."""
+        return [self.mails.get(timeout=timeout_s) for _ in range(count)]

@@ -1,0 +1,65 @@
+"""What is derived for whoever looks at a message."""
+
+from typing import Any
+
+import pytest
+
+from mailward.delivery.status import Status
+from mailward.delivery.views import HELD, MessageView, RecipientView, overall
+from mailward.delivery.waiting import reason_to_wait
+from mailward.ids import MessageId, ProviderId, UserId
+from mailward.provider.relay import HTTPRelay, UnusableRelay
+from mailward.secretbox import SecretText
+
+
+def recipient(status: Status, next_attempt_at_us: int | None = None) -> RecipientView:
+    return RecipientView("ada@example.net", status, 0, 1, next_attempt_at_us, None)
+
+
+def message(*recipients: RecipientView) -> MessageView:
+    values: dict[str, Any] = {"reverse_path": "", "subject": "", "size_bytes": 1, "smtputf8": False, "ingress": "smtp"}
+    rest: dict[str, Any] = {"lane": "transactional", "tags": (), "metadata": {}, "created_at_us": 0}
+    return MessageView(
+        id=MessageId(1), sender=UserId("1"), expires_at_us=1, recipients=recipients, attempts=(), **values, **rest
+    )
+
+
+@pytest.mark.parametrize(
+    ("statuses", "least"),
+    [
+        (["accepted", "accepted"], "accepted"),
+        (["accepted", "bounced"], "bounced"),
+        (["bounced", "deferred", "accepted"], "deferred"),
+        (["deferred", "uncertain"], "uncertain"),
+        (["delivered", "accepted"], "accepted"),
+        (["sending", "bounced"], "sending"),
+    ],
+)
+def test_a_message_is_as_far_as_its_least_settled_recipient(statuses: list[str], least: str) -> None:
+    assert overall([Status(status) for status in statuses]) == least
+
+
+def test_every_state_has_its_place_in_that_order() -> None:
+    for status in Status:
+        assert overall([status]) is status
+
+
+def test_what_is_held_waits_for_a_decision() -> None:
+    assert message(recipient(Status.UNCERTAIN)).waiting_for("") == HELD
+
+
+def test_what_is_due_waits_for_the_provider() -> None:
+    assert message(recipient(Status.QUEUED, 5)).waiting_for("no active provider") == "no active provider"
+
+
+@pytest.mark.parametrize("status", [Status.ACCEPTED, Status.BOUNCED, Status.SENDING])
+def test_what_is_done_or_under_way_waits_for_nothing(status: Status) -> None:
+    assert message(recipient(status)).waiting_for("no active provider") == ""
+
+
+def test_the_reasons_to_wait_name_what_to_do() -> None:
+    http = HTTPRelay(ProviderId("1"), "https://hook.example.com", SecretText("key"))
+
+    assert reason_to_wait(None) == "no active provider"
+    assert "HTTP provider" in reason_to_wait(http)
+    assert reason_to_wait(UnusableRelay(ProviderId("1"), "change the port")).endswith("change the port")
