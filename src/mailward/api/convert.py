@@ -146,23 +146,27 @@ def shown_as_smtp(view: ProviderView) -> settings.SMTPConfig | None:
 
 def listed_as_smtp(view: ProviderView) -> settings.SMTPConfig:
     """Return an item of ListSMTPConfigs: without replyToAddress, and for an HTTP provider without the SMTP fields."""
-    item = _smtp(view)
-    item.ClearField("reply_to_address")
-    return item
+    return _smtp(view, shows_reply_to=False)
 
 
-def _smtp(view: ProviderView) -> settings.SMTPConfig:
+def _smtp(view: ProviderView, *, shows_reply_to: bool = True) -> settings.SMTPConfig:
     # The original shows the number 3 for an inactive one in Get, and this name in List; the name serves every client.
     state = settings.SMTP_CONFIG_ACTIVE if view.state == "active" else settings.SMTP_CONFIG_INACTIVE
-    shown = settings.SMTPConfig(details=viewed(view), id=view.id, state=state, description=view.description)
-    if isinstance(view.config, SMTPSettings):
-        shown.sender_address = view.config.sender_address
-        shown.sender_name = view.config.sender_name
-        shown.tls = view.config.tls
-        shown.host = view.config.host
-        shown.user = view.config.user
-        shown.reply_to_address = view.config.reply_to
-    return shown
+    config = view.config
+    if isinstance(config, HTTPSettings):
+        return settings.SMTPConfig(details=viewed(view), id=view.id, state=state, description=view.description)
+    return settings.SMTPConfig(
+        details=viewed(view),
+        id=view.id,
+        state=state,
+        description=view.description,
+        sender_address=config.sender_address,
+        sender_name=config.sender_name,
+        tls=config.tls,
+        host=config.host,
+        user=config.user,
+        reply_to_address=config.reply_to if shows_reply_to else "",
+    )
 
 
 def shown_as_email(view: ProviderView, signing_key: SecretText | None) -> settings.EmailProvider:

@@ -1,6 +1,7 @@
 """`mailward serve`: run the gateway until SIGTERM or SIGINT."""
 
 import asyncio
+import gc
 import signal
 from typing import Any
 
@@ -40,6 +41,7 @@ async def _serve(settings: config.Settings, demo: bool) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
     async with bootstrap.gateway(settings) as gateway:
+        _spare_the_collector()
         click.echo(_welcome(gateway))
         async with asyncio.TaskGroup() as tasks:
             ends: list[asyncio.Task[Any]] = [tasks.create_task(event.wait()) for event in (stop, gateway.lost)]
@@ -52,6 +54,16 @@ async def _serve(settings: config.Settings, demo: bool) -> None:
         common.fail("another node took over this node's work; start again")
     if not stop.is_set():
         raise SystemExit(1)
+
+
+def _spare_the_collector() -> None:
+    """Keep the garbage collector from walking through what lives as long as the process, again and again.
+
+    Modules and descriptors are some 200,000 objects; a request would pay a tenth to a third of its time for them.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def _welcome(gateway: bootstrap.Gateway) -> str:

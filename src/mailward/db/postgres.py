@@ -63,6 +63,7 @@ class PostgresConnection:
         lock.
         """
         self.memo: dict[object, Any] = {}
+        self.held: set[object] = set()
         self._begin = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if read_only else b"BEGIN"
         self._timeout_ms = int(statement_timeout_s * 1000)
         # What the operator wrote in the URL wins.
@@ -88,6 +89,7 @@ class PostgresConnection:
     def _connect(self) -> None:
         """Replace the connection. Raises StoreFailed, without trying while the last failure is fresh."""
         self.memo.clear()
+        self.held.clear()
         now = time.monotonic()
         if now < self._retry_at:
             raise StoreFailed("DB-Lx3o", "the database cannot be reached; trying again in a moment")
@@ -159,6 +161,7 @@ class PostgresConnection:
             self._connect()
         self._ahead = [self._begin]
         self._open = False
+        self.held.clear()
 
     def commit(self) -> None:
         if not self._open:  # Nothing was sent, so there is nothing to keep.
@@ -174,6 +177,7 @@ class PostgresConnection:
 
     def rollback(self) -> None:
         self.memo.clear()
+        self.held.clear()
         self._ahead = []
         if not self._open:
             return
@@ -195,6 +199,7 @@ class PostgresConnection:
 
     def rollback_to_savepoint(self) -> None:
         self.memo.clear()
+        self.held.clear()
         if self._ahead and self._ahead[-1] == b"SAVEPOINT call":
             self._ahead.pop()
         else:
@@ -245,6 +250,7 @@ class PostgresConnection:
         if self._connection.closed or by_client or state.startswith("57P") or state in ("25P03", "25P04"):
             self._connection.close()
             self.memo.clear()
+            self.held.clear()
             return True
         return False
 

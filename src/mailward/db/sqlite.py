@@ -51,6 +51,7 @@ class SqliteConnection:
         `busy_timeout_s`: how long to wait for another process (a command-line tool) that holds the write lock.
         """
         self.memo: dict[object, Any] = {}
+        self.held: set[object] = set()
         self._path = path
         self._read_only = read_only
         self._busy_timeout_s = busy_timeout_s
@@ -134,6 +135,7 @@ class SqliteConnection:
     # Connection
 
     def begin(self) -> None:
+        self.held.clear()
         self.run(self._begin, ())
 
     def commit(self) -> None:
@@ -142,6 +144,7 @@ class SqliteConnection:
 
     def rollback(self) -> None:
         self.memo.clear()
+        self.held.clear()
         with contextlib.suppress(sqlite3.Error):  # A full disk may have rolled back already.
             self._connection.rollback()
 
@@ -153,6 +156,7 @@ class SqliteConnection:
 
     def rollback_to_savepoint(self) -> None:
         self.memo.clear()
+        self.held.clear()
         self.run("ROLLBACK TO call", ())
         self.run("RELEASE call", ())
 

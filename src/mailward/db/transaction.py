@@ -25,6 +25,10 @@ class Transaction(Protocol):
     #: transaction or savepoint of it is rolled back, so that it never holds what was not stored.
     memo: dict[object, Any]
 
+    #: What is locked until the end of this transaction, so that nobody locks it twice. Emptied at its begin, and with
+    #: the memo: what a savepoint locked is free again when it is undone.
+    held: set[object]
+
     def execute(self, sql: str, /, **values: Any) -> int:
         """Run one statement with ":name" parameters and return the number of rows it changed."""
         ...

@@ -28,8 +28,9 @@ _LOCK = "SELECT pg_advisory_xact_lock(hashtext('mailward events'))"
 
 def lock_appends(tx: Transaction) -> None:
     """Wait until no other transaction appends, and keep others waiting until this one ends."""
-    if tx.dialect == "postgresql":
+    if tx.dialect == "postgresql" and _LOCK not in tx.held:
         tx.run(_LOCK, ())
+        tx.held.add(_LOCK)
 
 
 _FIRST_VERSION = """
@@ -41,6 +42,17 @@ _NEXT_VERSION = """
 _INSERT = """
     INSERT INTO events (aggregate_type, aggregate_id, version, type, payload, editor, at_us)
     VALUES (:aggregate_type, :aggregate_id, :version, :type, :payload, :editor, :at_us)
+    RETURNING position
+"""
+
+# The same as the two before, in one round trip: what a command on PostgreSQL waits for is mostly round trips.
+_APPEND_ONE = """
+    WITH next AS (
+        UPDATE aggregates SET version = :version
+         WHERE type = :aggregate_type AND id = :aggregate_id AND version = :version - 1
+     RETURNING version)
+    INSERT INTO events (aggregate_type, aggregate_id, version, type, payload, editor, at_us)
+    SELECT :aggregate_type, :aggregate_id, version, :type, :payload, :editor, :at_us FROM next
     RETURNING position
 """
 
@@ -64,22 +76,14 @@ def append(
     if not events:
         return []
     lock_appends(tx)
-    last = expected_version + len(events)
-    if expected_version == 0:
-        changed = tx.execute(_FIRST_VERSION, type=aggregate_type, id=aggregate_id, version=last)
-    else:
-        changed = tx.execute(
-            _NEXT_VERSION, type=aggregate_type, id=aggregate_id, version=last, expected=expected_version
-        )
-    if changed != 1:
-        raise VersionConflict(
-            "EVENT-c4Hs", f"{aggregate_type} {aggregate_id} is not at version {expected_version} any more"
-        )
+    at_once = len(events) == 1 and expected_version > 0 and tx.dialect == "postgresql"
+    if not at_once:
+        _move(tx, aggregate_type, aggregate_id, expected_version, expected_version + len(events))
     recorded = []
     for number, event in enumerate(events, expected_version + 1):
         payload = _dump(event)
         row = tx.fetch_one(
-            _INSERT,
+            _APPEND_ONE if at_once else _INSERT,
             aggregate_type=aggregate_type,
             aggregate_id=aggregate_id,
             version=number,
@@ -88,7 +92,8 @@ def append(
             editor=editor,
             at_us=at_us,
         )
-        assert row is not None
+        if row is None:
+            raise _conflict(aggregate_type, aggregate_id, expected_version)
         # The payload is read back from the text, so that a projection sees now what it will see in a rebuild.
         stored = (aggregate_type, aggregate_id, number, row[0], event.type, payload, editor, at_us)
         recorded.append(_recorded(stored))
@@ -96,6 +101,20 @@ def append(
         for projection in projections:
             projection.apply(tx, one)
     return recorded
+
+
+def _move(tx: Transaction, aggregate_type: str, aggregate_id: str, expected: int, version: int) -> None:
+    """Bring the aggregate from version `expected` to `version`. Raises VersionConflict."""
+    if expected == 0:
+        changed = tx.execute(_FIRST_VERSION, type=aggregate_type, id=aggregate_id, version=version)
+    else:
+        changed = tx.execute(_NEXT_VERSION, type=aggregate_type, id=aggregate_id, version=version, expected=expected)
+    if changed != 1:
+        raise _conflict(aggregate_type, aggregate_id, expected)
+
+
+def _conflict(aggregate_type: str, aggregate_id: str, expected: int) -> VersionConflict:
+    return VersionConflict("EVENT-c4Hs", f"{aggregate_type} {aggregate_id} is not at version {expected} any more")
 
 
 _VERSION = "SELECT version FROM aggregates WHERE type = :type AND id = :id"

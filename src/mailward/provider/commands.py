@@ -37,6 +37,8 @@ PASSWORD = "password"
 SIGNING_KEY = "signing_key"
 _SIGNING_KEY_LETTERS = string.ascii_letters + string.digits
 _SIGNING_KEY_LENGTH = 36
+_REMEMBERED = 500  #: answers kept in memory
+_REMEMBERED_PAGE = 100  #: items of the largest page that is kept
 _TRIES = 5  #: decisions anew after a VersionConflict; one is seen only at the instance's very first event
 
 
@@ -137,6 +139,8 @@ class Providers:
         self._listeners: list[Callable[[], Awaitable[None]]] = []
         self._active = _Known(None, version=-1, until_us=0)
         self.version = 0
+        self._memory: dict[tuple[object, ...], Any] = {}  # answers as of `_memory_version`
+        self._memory_version = 0
 
     @property
     def instance(self) -> InstanceId:
@@ -198,15 +202,17 @@ class Providers:
 
     async def get(self, id: ProviderId) -> ProviderView:
         """Return the provider `id`. Raises NotFound."""
-        return await self._database.read(queries.by_id, self._instance, id)
+        return await self._seen(queries.by_id, id)
 
     async def active(self) -> ProviderView:
         """Return the active provider. Raises NotFound."""
-        return await self._database.read(queries.active, self._instance)
+        return await self._seen(queries.active)
 
     async def list(self, offset: int = 0, limit: int = 0, asc: bool = False) -> ProviderPage:
         """Return up to `limit` (0: all) providers after the first `offset`, in the order of creation."""
-        return await self._database.read(queries.page, self._instance, offset, limit, asc)
+        if not 0 < limit <= _REMEMBERED_PAGE:
+            return await self._database.read(queries.page, self._instance, offset, limit, asc)
+        return await self._seen(queries.page, offset, limit, asc)
 
     async def stored(self, id: ProviderId) -> StoredRelay | None:
         """Return what is needed to send through `id`, secrets sealed; None when there is no such provider."""
@@ -261,6 +267,24 @@ class Providers:
         return self._secrets.open(relay.signing_key, self._instance, relay.id, SIGNING_KEY)
 
     # --- inside
+
+    async def _seen(self, query: Callable[..., T], *args: Any) -> T:
+        """Return query(tx, instance, *args), from memory if nothing changed since it was last asked.
+
+        With SQLite one process owns the providers, so its own changes are all there are. With PostgreSQL there are
+        other nodes, whose changes a read must see at once.
+        """
+        if self._database.dialect != "sqlite":
+            return await self._database.read(query, self._instance, *args)
+        if self._memory_version != self.version or len(self._memory) >= _REMEMBERED:
+            self._memory, self._memory_version = {}, self.version
+        key = (query, *args)
+        if key in self._memory:
+            return self._memory[key]  # type: ignore[no-any-return]
+        memory = self._memory  # From before the read: a change during it begins a new one.
+        answer: T = await self._database.read(query, self._instance, *args)
+        memory[key] = answer
+        return answer
 
     async def _do(self, command: Command, editor: UserId) -> Details:
         act = Act(instance=self._instance, editor=editor, at_us=self._now_us())

@@ -43,16 +43,18 @@ def _make_writer(descriptor: Descriptor, proto_names: bool) -> _Write:
         return _WELL_KNOWN[descriptor.full_name]
     if descriptor.file.package == "google.protobuf":
         return lambda message: json_format.MessageToDict(message)
-    fields: dict[int, tuple[str, _Write | None]] = {}
+    # Made when a field is first met: a message may hold itself, and most fields of the large ones are never used.
+    fields: dict[FieldDescriptor, tuple[str, _Write | None]] = {}
 
     def write_message(message: Any) -> dict[str, Any]:
         found = {}
         for field, value in message.ListFields():
-            entry = fields.get(field.number)
-            if entry is None:
+            try:
+                name, convert = fields[field]
+            except KeyError:
                 name = field.name if proto_names else field.json_name
-                entry = fields[field.number] = (name, _field_writer(field, proto_names))
-            name, convert = entry
+                convert = _field_writer(field, proto_names)
+                fields[field] = (name, convert)
             found[name] = value if convert is None else convert(value)
         return found
 
@@ -74,8 +76,7 @@ def _field_writer(field: FieldDescriptor, proto_names: bool) -> _Write | None:
 
 def _one_writer(field: FieldDescriptor, proto_names: bool) -> _Write | None:
     if field.message_type is not None:
-        inner = field.message_type
-        return lambda message: _writer(inner, proto_names)(message)
+        return _writer(field.message_type, proto_names)
     if field.enum_type is not None:
         names = {value.number: value.name for value in reversed(field.enum_type.values)}
         return lambda number: names.get(number, number)

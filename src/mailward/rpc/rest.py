@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable
 from email.utils import formatdate
+from random import Random
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -58,7 +59,7 @@ class RestGateway:
         self._registry = registry
         self._router = Router(registry)
         self._now = now
-        self._new_request_id = new_request_id or (lambda: secrets.token_hex(8))
+        self._new_request_id = new_request_id or _new_request_id
         self._expires = (0, "")
         self._prefixes = [s.prefix for s in registry.services.values() if s.prefix]
         self._owners: dict[str, Service] = {}  # First segment of a path to the service that has it.
@@ -157,6 +158,14 @@ class RestGateway:
         if self._expires[0] != second:
             self._expires = (second, formatdate(second, usegmt=True))
         return [("Cache-Control", "no-store"), ("Pragma", "no-cache"), ("Expires", self._expires[1])]
+
+
+# Ids must differ, not be secret: drawn without a system call, which here costs more than the look-up of a route.
+_random = Random(secrets.randbits(128))
+
+
+def _new_request_id() -> str:
+    return f"{_random.getrandbits(64):016x}"
 
 
 _VARY = [("Vary", "Origin"), ("Vary", "Cookie")]

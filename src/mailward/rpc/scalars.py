@@ -7,6 +7,7 @@ import binascii
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -195,11 +196,15 @@ def read_duration(value: Any) -> tuple[int, int]:
 
 def timestamp_text(seconds: int, nanos: int) -> str:
     """Return RFC 3339 in UTC with 0, 3, 6 or 9 decimals. Raises ValueError outside the years 1 to 9999."""
+    return f"{_second(seconds)}{_fraction(nanos)}Z"
+
+
+@lru_cache(maxsize=1024)  # Rows of one list are often of the same seconds, and this is a quarter of writing one.
+def _second(seconds: int) -> str:
     try:
-        moment = datetime.fromtimestamp(seconds, UTC)
+        return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
     except (OverflowError, OSError):
         raise ValueError("timestamp out of range") from None
-    return f"{moment.isoformat()[:19]}{_fraction(nanos)}Z"
 
 
 def duration_text(seconds: int, nanos: int) -> str:
