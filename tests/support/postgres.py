@@ -91,6 +91,33 @@ class PostgresServer:
         """End every server process as a power cut would (the kernel's cache survives): the next start recovers."""
         self._end(signal.SIGQUIT)
 
+    @property
+    def pid(self) -> int:
+        """The postmaster's process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    def children(self) -> list[int]:
+        """Return the process ids of the postmaster's children."""
+        tasks = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        return [int(pid) for pid in tasks.read_text().split()]
+
+    def restart_after_kill(self, children: list[int]) -> None:
+        """Start again after the postmaster was killed by SIGKILL. `children`: those it had; they end by themselves."""
+        assert self._process is not None
+        self._process.wait(timeout=60)
+        end = monotonic() + _START_LIMIT_S
+        while any(Path(f"/proc/{pid}").exists() for pid in children) and monotonic() < end:
+            sleep(0.01)
+        while True:
+            try:
+                self.start()
+                return
+            except RuntimeError:  # A child that was just being made still holds the shared memory.
+                if monotonic() > end:
+                    raise
+                sleep(0.1)
+
     def terminate_backends(self) -> None:
         """Cut every connection but leave the server up."""
         with psycopg.connect(self.url(), autocommit=True) as connection:

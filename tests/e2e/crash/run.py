@@ -1,0 +1,48 @@
+"""`scripts/crash`: the long run of the crash harness."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import sys
+
+from tests.e2e.crash.harness import Harness, Summary
+
+
+async def run(engines: list[str], kills: int, seed: int) -> list[Summary]:
+    """Run every engine, first without and then with a retry of doubts; return the summaries."""
+    summaries = []
+    for engine in engines:
+        retried = kills // 5
+        for retries, share in ((0, kills - retried), (1, retried)):
+            if share:
+                harness = Harness(engine, kills=share, seed=seed, uncertain_retries=retries, say=_say)
+                summaries.append(await harness.run())
+    return summaries
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="scripts/crash")
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--engine", choices=["sqlite", "postgresql", "both"], default="both")
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
+    given = parser.parse_args()
+    engines = ["sqlite", "postgresql"] if given.engine == "both" else [given.engine]
+    _say(f"seed {given.seed}")
+    summaries = asyncio.run(run(engines, given.kills, given.seed))
+    for summary in summaries:
+        _say("\n".join(summary.lines()))
+    violated = any(summary.violations for summary in summaries)
+    _say(
+        "NOT CLEAN" if violated else "clean: nothing lost, nothing doubled beyond what was allowed, every doubt listed"
+    )
+    return 1 if violated else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,23 @@
+"""Kill -9 under load, in the quick version of `scripts/crash`: nothing lost, nothing doubled, every doubt listed."""
+
+import asyncio
+import random
+
+from tests.e2e.crash.harness import Harness
+
+
+async def test_kills_lose_nothing_and_double_nothing_on_either_engine() -> None:
+    seed = random.randrange(1 << 30)
+    print(f"seed {seed}")
+
+    never, with_postgresql, once = await asyncio.gather(
+        Harness("sqlite", kills=5, seed=seed).run(),
+        Harness("postgresql", kills=5, seed=seed).run(),
+        Harness("sqlite", kills=2, seed=seed, uncertain_retries=1).run(),
+    )
+
+    for summary in (never, with_postgresql, once):
+        assert summary.violations == []
+        assert summary.acknowledged > 0
+    assert never.extra_copies == with_postgresql.extra_copies == 0
+    assert once.most_copies <= 2

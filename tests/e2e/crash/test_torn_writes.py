@@ -1,0 +1,89 @@
+"""The SQLite database, copied at random moments under load as a power cut would leave it, opens and recovers."""
+
+import asyncio
+import random
+import shutil
+import signal
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from mailward.ids import MessageId, parse_message_id
+from tests.e2e.crash import load
+from tests.support.program import Program
+
+COPIES = 8
+
+
+def stored(database: Path) -> set[MessageId]:
+    """Check the copy `database` and return the messages that are complete in it."""
+    with closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        whole = """SELECT m.id FROM messages AS m WHERE EXISTS (SELECT 1 FROM contents AS c WHERE c.id = m.id)
+                      AND EXISTS (SELECT 1 FROM recipients AS r WHERE r.message_id = m.id)"""
+        messages = {id for (id,) in connection.execute(whole)}
+        assert len(messages) == connection.execute("SELECT count(*) FROM messages").fetchone()[0]
+        return messages
+
+
+def copy(program: Program, to: Path) -> Path:
+    """Copy database and WAL as they are at one moment: what a power cut leaves behind, if the disk kept all of it."""
+    to.mkdir()
+    program.process.send_signal(signal.SIGSTOP)
+    try:
+        for file in program.data_dir.glob("mailward.db*"):
+            if not file.name.endswith("-shm"):  # It lives in memory; a power cut takes it.
+                shutil.copyfile(file, to / file.name)
+    finally:
+        program.process.send_signal(signal.SIGCONT)
+    return to / "mailward.db"
+
+
+def written(folder: Path, database: bytes, log: bytes) -> Path:
+    """Put a database with its WAL into `folder` and return its path."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    (folder / "mailward.db").write_bytes(database)
+    (folder / "mailward.db-wal").write_bytes(log)
+    return folder / "mailward.db"
+
+
+async def test_a_copy_at_any_moment_opens_and_has_all_that_was_acknowledged(tmp_path: Path) -> None:
+    seed = random.randrange(1 << 30)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    sent = load.Sent()
+    with Program(tmp_path / "data") as program:
+        program.add_relay("127.0.0.1:9")
+        clients = load.Load(
+            sent,
+            smtp_port=program.smtp_port,
+            http_port=program.http_port,
+            token=program.owner,
+            reach=lambda phase: None,
+            seed=seed,
+            pause_s=0.0,
+        )
+        clients.start()
+        copies: list[tuple[Path, set[MessageId | None]]] = []
+        for number in range(COPIES):
+            await asyncio.sleep(chance.uniform(0.05, 0.25))
+            acknowledged = {parse_message_id(id) for id in sent.acknowledged.values()}
+            copies.append((copy(program, tmp_path / f"copy{number}"), acknowledged))
+        await clients.stop()
+
+    for database, acknowledged in copies:
+        body, log = database.read_bytes(), database.with_name("mailward.db-wal").read_bytes()
+        # Half a frame after the last one that was synced, as the power went.
+        torn = written(tmp_path / "torn", body, log + chance.randbytes(chance.randrange(1, 8192)))
+        assert acknowledged <= stored(torn)
+        # A log that lost its end holds less, and is as sound.
+        cut = written(tmp_path / "cut", body, log[: chance.randrange(len(log) + 1)])
+        assert stored(cut) <= stored(torn)
+
+    assert any(acknowledged for _, acknowledged in copies)
+    shutil.copytree(tmp_path / "data", tmp_path / "again", ignore=shutil.ignore_patterns("mailward.db*", "serve.lock"))
+    for file in copies[-1][0].parent.glob("mailward.db*"):
+        shutil.copyfile(file, tmp_path / "again" / file.name)
+    with Program(tmp_path / "again") as revived:
+        assert revived.request("GET", "/v1/messages").json["messages"]
