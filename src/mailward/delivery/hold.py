@@ -1,9 +1,10 @@
-"""What a node holds in memory: leases in every phase, bounded by the content they keep."""
+"""What a node holds in memory: leases in every phase, bounded by the content they keep, with a share for each lane."""
 
 from collections import deque
 from dataclasses import dataclass
 
-from mailward.delivery.lease import Lease, Phase
+from mailward.delivery import lanes
+from mailward.delivery.lease import Lane, Lease, Phase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,42 +21,66 @@ class Hold:
     def __init__(self, limits: HoldLimits) -> None:
         self._limits = limits
         self.leases: set[Lease] = set()
-        self.ready: deque[Lease] = deque()
-        self.messages = 0  #: that keep their content
-        self.content_bytes = 0
+        self.ready: tuple[deque[Lease], ...] = tuple(deque() for _ in Lane)  #: by lane, each in its order
+        self._messages = [0 for _ in Lane]  # that keep their content
+        self._content_bytes = [0 for _ in Lane]
 
-    def has_room(self, size_bytes: int, *, backlog: bool) -> bool:
-        """Tell whether a new message of `size_bytes` fits.
+    @property
+    def messages(self) -> int:
+        """How many messages keep their content."""
+        return sum(self._messages)
 
-        While older mail waits in the database, new mail gets half of the room, or the backlog would starve.
+    @property
+    def content_bytes(self) -> int:
+        return sum(self._content_bytes)
+
+    def has_room(self, size_bytes: int, lane: Lane = Lane.TRANSACTIONAL, *, backlog: bool) -> bool:
+        """Tell whether a new message of `size_bytes` fits into `lane`'s share.
+
+        While older mail of the lane waits in the database, new mail gets half of the room, or it would starve.
         """
-        share = 2 if backlog else 1
-        return (
-            self.messages < self._limits.messages // share
-            and self.content_bytes + size_bytes <= self._limits.content_bytes // share
-        )
+        part = 2 if backlog else 1
+        messages, content_bytes = self._limits.messages, self._limits.content_bytes
+        for other in reversed(range(lane + 1)):
+            share = Lane(other)
+            if (
+                sum(self._messages[other:]) >= lanes.memory(share, messages) // part
+                or sum(self._content_bytes[other:]) + size_bytes > lanes.memory(share, content_bytes) // part
+            ):
+                return False
+        return True
 
-    def room(self) -> tuple[int, int]:
-        """Return how many messages and how many bytes a claim may bring; (0, 0) above the low-water mark.
+    def rooms(self) -> dict[Lane, tuple[int, int]]:
+        """Return how many messages and how many bytes a claim may bring of each lane; without those that are full.
 
-        The mark is at three quarters, so that claims bring many at a time and the senders never run dry.
+        A lane is full above its low-water mark, three quarters of its share, so that claims bring many at a time and
+        the senders never run dry. Codes may use what the others cannot.
         """
-        messages = self._limits.messages - self.messages
-        content_bytes = self._limits.content_bytes - self.content_bytes
-        if messages * 4 < self._limits.messages or content_bytes * 4 < self._limits.content_bytes:
-            return 0, 0
-        return messages, content_bytes
+        rooms: dict[Lane, tuple[int, int]] = {}
+        messages, content_bytes = self._limits.messages, self._limits.content_bytes
+        for lane in Lane:
+            share, share_bytes = (
+                lanes.memory(lane, self._limits.messages),
+                lanes.memory(lane, self._limits.content_bytes),
+            )
+            messages = min(messages, share - sum(self._messages[lane:]))
+            content_bytes = min(content_bytes, share_bytes - sum(self._content_bytes[lane:]))
+            part = 16 if lane is Lane.OTP else 4
+            if messages < max(1, share // part) or content_bytes < share_bytes // part:
+                break  # What is less urgent has no more room.
+            rooms[lane] = (messages, content_bytes)
+        return rooms
 
     def add(self, lease: Lease) -> None:
         self.leases.add(lease)
-        self.messages += 1
-        self.content_bytes += len(lease.content)
+        self._messages[lease.lane] += 1
+        self._content_bytes[lease.lane] += len(lease.content)
 
     def let_go(self, lease: Lease) -> None:
         """Drop the content of a lease that ended; the lease stays until that is recorded."""
         lease.phase = Phase.ENDED
-        self.messages -= 1
-        self.content_bytes -= len(lease.content)
+        self._messages[lease.lane] -= 1
+        self._content_bytes[lease.lane] -= len(lease.content)
         lease.content = b""
 
     def remove(self, lease: Lease) -> None:
@@ -71,8 +96,9 @@ class Hold:
 
     def take_ready(self) -> list[Lease]:
         """Return all that wait for a sender, and leave none."""
-        ready = list(self.ready)
-        self.ready.clear()
+        ready = [lease for waiting in self.ready for lease in waiting]
+        for waiting in self.ready:
+            waiting.clear()
         return ready
 
     def untouched(self) -> list[Lease]:

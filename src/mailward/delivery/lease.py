@@ -57,7 +57,7 @@ class Lease:
 
     message_id: MessageId
     owner: Owner
-    lane: int
+    lane: Lane
     envelope: Envelope
     content: bytes
     due: tuple[Due, ...]

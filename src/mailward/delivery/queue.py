@@ -4,6 +4,7 @@
 are for Database.write.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -64,7 +65,8 @@ class ClaimRequest:
     now_us: int
     messages: int  #: at least 1
     content_bytes: int  #: a first message larger than this is taken all the same
-    lanes: tuple[Lane, ...] = tuple(Lane)  #: in this order
+    #: how much of that each lane may take, the most urgent first; a lane that is absent gets nothing; None: everything
+    rooms: Mapping[Lane, tuple[int, int]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,8 @@ class Claim:
 
     leases: list[Lease]
     expired: list[Expiry]
-    more: bool  #: more may be due now
-    next_due_at_us: int | None  #: when something that waits becomes due; None when nothing does, or when `more`
+    more: frozenset[Lane]  #: in which more may be due now
+    next_due_at_us: dict[Lane, int]  #: when something that waits in the others becomes due; absent: nothing waits
 
 
 _LIFE = {
@@ -113,11 +115,13 @@ def claim(tx: Transaction, request: ClaimRequest) -> Claim:
         raise LeaseLost(f"node {owner.node} is no longer in epoch {owner.epoch}")
     leases: list[Lease] = []
     expired: list[Expiry] = []
-    room, room_bytes, more = request.messages, request.content_bytes, False
-    for lane in request.lanes:
+    left, left_bytes, more = request.messages, request.content_bytes, set[Lane]()
+    for lane in Lane:
+        most, most_bytes = (left, left_bytes) if request.rooms is None else request.rooms.get(lane, (0, 0))
+        room, room_bytes = min(left, most), min(left_bytes, most_bytes)
         if room <= 0 or room_bytes <= 0:
-            more = True
-            break
+            more.add(lane)
+            continue
         rows = _engine(tx).due(tx, lane, request.now_us, room)
         living, dead = _split_overdue(rows, request.now_us)
         taken, size_bytes = _fitting(living, room, room_bytes, first=not leases)
@@ -126,15 +130,17 @@ def claim(tx: Transaction, request: ClaimRequest) -> Claim:
         dead += [row for rows in taken if rows[0][0] not in contents for row in rows]
         expired += _expire(tx, dead, request.now_us)
         leases += _lease(tx, owner, [rows for rows in taken if rows[0][0] in contents], contents, request.now_us)
-        more = more or len(rows) >= room or len(taken) < len(living)
-        room, room_bytes = room - len(taken), room_bytes - size_bytes
-    return Claim(leases, expired, more, None if more else next_due(tx))
+        if len(rows) >= room or len(taken) < len(living):
+            more.add(lane)
+        left, left_bytes = left - len(taken), left_bytes - size_bytes
+    due = next_due(tx)
+    return Claim(leases, expired, frozenset(more), {lane: due[lane] for lane in due if lane not in more})
 
 
-def next_due(tx: Transaction) -> int | None:
-    """Return when the next waiting recipient becomes due, perhaps in the past; None when none waits."""
-    rows = [tx.fetch_one(_NEXT_DUE, lane=lane.value) for lane in Lane]
-    return min((row[0] for row in rows if row is not None), default=None)
+def next_due(tx: Transaction) -> dict[Lane, int]:
+    """Return when the next waiting recipient of each lane becomes due, perhaps in the past; absent: none waits."""
+    rows = {lane: tx.fetch_one(_NEXT_DUE, lane=lane.value) for lane in Lane}
+    return {lane: row[0] for lane, row in rows.items() if row is not None}
 
 
 def _split_overdue(rows: list[Row], now_us: int) -> tuple[list[list[Row]], list[Row]]:
@@ -176,7 +182,7 @@ def _lease(
             Lease(
                 id,
                 owner,
-                lane,
+                Lane(lane),
                 envelope,
                 contents[id],
                 due,
@@ -221,7 +227,8 @@ def expire(tx: Transaction, now_us: int, limit: int) -> list[Expiry]:
 
 
 _GIVE_BACK = """
-    UPDATE recipients SET state = 'queued', state_at_us = :at_us, next_attempt_at_us = :at_us, node = NULL, epoch = NULL
+    UPDATE recipients SET state = CASE WHEN doubts > 0 THEN 'uncertain' ELSE 'queued' END, state_at_us = :at_us,
+                          next_attempt_at_us = :at_us, node = NULL, epoch = NULL
      WHERE message_id = :message_id AND n = :n AND node = :node AND epoch = :epoch
 """
 
@@ -232,7 +239,10 @@ _FORGET = """
 
 
 def give_back(tx: Transaction, items: list[GivenBack]) -> None:
-    """Return leases untried: due at once, for whoever comes first. An open attempt of theirs never was one."""
+    """Return leases untried: due at once, for whoever comes first. An open attempt of theirs never was one.
+
+    A doubt about an earlier attempt stays one.
+    """
     tx.executemany(
         _GIVE_BACK,
         [

@@ -10,11 +10,11 @@ from prometheus_client import Gauge, Histogram
 
 from mailward import log, metrics
 from mailward.db.database import Database
-from mailward.delivery import queue
+from mailward.delivery import lanes, queue
 from mailward.delivery.attempt import conclude, stage_and_fault
 from mailward.delivery.closer import Closer
 from mailward.delivery.hold import Hold
-from mailward.delivery.lease import LANE_NAMES, CloseAttempt, Lease, Mark, OpenAttempt, Phase
+from mailward.delivery.lease import LANE_NAMES, CloseAttempt, Lane, Lease, Mark, OpenAttempt, Phase
 from mailward.delivery.queue import LeaseLost
 from mailward.delivery.retry import RetryPolicy
 from mailward.delivery.status import Status, is_final, status_after
@@ -57,6 +57,7 @@ class Senders:
         self._reports = reports
         self._tasks: set[asyncio.Task[None]] = set()  # senders, and transports being closed
         self._count = 0
+        self._busy = [0 for _ in Lane]  # senders in a conversation, by lane
         self._idle: list[asyncio.Future[None]] = []
         self._coming = 0  # senders on their way to look at what is ready
         self._transport: tuple[RelaySettings, Transport] | None = None
@@ -67,14 +68,17 @@ class Senders:
 
     def dispatch(self) -> None:
         """See that what is ready finds senders."""
-        if self._paused:
+        if self._paused or not any(self._hold.ready):
             return
-        missing = len(self._hold.ready) - self._coming
+        relay = self._route.relay()
+        ready = list(map(len, self._hold.ready))
+        startable = sum(ready) if relay is None else lanes.startable(ready, self._busy, relay.max_connections)
+        missing = startable - self._coming
         while missing > 0 and self._idle:
             self._idle.pop().set_result(None)  # The last one in has the freshest connection.
             self._coming += 1
             missing -= 1
-        if missing > 0 and (relay := self._route.relay()) is not None:
+        if missing > 0 and relay is not None:
             for _ in range(min(missing, relay.max_connections - self._count)):
                 self._count += 1
                 self._coming += 1
@@ -125,7 +129,11 @@ class Senders:
             while True:
                 self._coming -= 1
                 while (lease := self._next()) is not None:
-                    await self._send(lease)
+                    self._busy[lease.lane] += 1
+                    try:
+                        await self._send(lease)
+                    finally:
+                        self._busy[lease.lane] -= 1
                 relay = self._route.relay()
                 if self._stopping or relay is None or self._count > relay.max_connections:
                     return
@@ -136,12 +144,17 @@ class Senders:
             self._count -= 1
 
     def _next(self) -> Lease | None:
-        return self._hold.ready.popleft() if self._hold.ready and not self._paused else None
+        if self._paused or not any(self._hold.ready):
+            return None
+        relay = self._route.relay()
+        total = sum(self._busy) + 1 if relay is None else relay.max_connections  # Without one, they are given back.
+        lane = lanes.next_lane(list(map(len, self._hold.ready)), self._busy, total)
+        return None if lane is None else self._hold.ready[lane].popleft()
 
     async def _send(self, lease: Lease) -> None:
         relay = self._route.relay()
-        if relay is None:
-            self._reports.give_back(lease)
+        if relay is None or lease.expires_at_us <= self._route.now_us():
+            self._reports.give_back(lease)  # The next claim expires it.
             return
         lease.phase = Phase.SENDING
         mark = Mark(lease.mark.attempt_id if lease.mark else AttemptId(self._route.ids()), relay.provider_id)
@@ -188,7 +201,7 @@ class Senders:
             lease.opened = await asyncio.shield(opening)
         except Exception as error:
             lease.phase = Phase.READY
-            self._hold.ready.appendleft(lease)
+            self._hold.ready[lease.lane].appendleft(lease)
             self._reports.store_failed(error)
             return False
         if not lease.opened:

@@ -79,7 +79,7 @@ class Submissions:
         try:
             stored = self._database.batch(queue.submit, message)
         except MailwardError as error:  # Too many wait, or it is closed.
-            self._worker.drop(lease, None)
+            self._worker.drop(s.lane, lease, None)
             answer.set_exception(error)
             return answer
         stored.add_done_callback(partial(self._stored, submission, now_us, lease, answer))
@@ -95,7 +95,7 @@ class Submissions:
     ) -> None:
         error = stored.exception()
         if error is not None:
-            self._refuse(lease, error, answer)
+            self._refuse(submission.lane, lease, error, answer)
             return
         log.message_accepted(
             submission.id,
@@ -109,13 +109,13 @@ class Submissions:
         if lease is not None and stored.result():
             self._worker.take(lease)
         else:
-            self._worker.drop(lease, None)
+            self._worker.drop(submission.lane, lease, None)
         if not answer.done():
             answer.set_result(submission.id)
 
-    def _refuse(self, lease: Lease | None, error: BaseException, answer: Future[MessageId]) -> None:
+    def _refuse(self, lane: Lane, lease: Lease | None, error: BaseException, answer: Future[MessageId]) -> None:
         # Only a failed commit may have been stored all the same; a value that was refused was not.
-        self._worker.drop(lease, error if isinstance(error, Unavailable) else None)
+        self._worker.drop(lane, lease, error if isinstance(error, Unavailable) else None)
         if answer.done():
             return
         if not isinstance(error, InvalidArgument):

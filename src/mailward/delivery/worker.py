@@ -10,6 +10,7 @@ from mailward.db.database import Database
 from mailward.delivery import queue
 from mailward.delivery.closer import Closer
 from mailward.delivery.hold import Hold, HoldLimits
+from mailward.delivery.lanes import Backlog, slots
 from mailward.delivery.lease import LANE_NAMES, CloseAttempt, Due, GivenBack, Lane, Lease, Mark, Owner, Phase
 from mailward.delivery.queue import LeaseLost
 from mailward.delivery.retry import RetryPolicy
@@ -67,8 +68,7 @@ class Worker:
         self._wake = asyncio.Event()
         self._quiet = asyncio.Event()
         self._resting = False
-        self._backlog = True  # something may be due in the database
-        self._due_at_us: int | None = None  # when the next will be
+        self._backlog = Backlog()
         self._expired_at_us = 0  # when `queue.expire` last ran
         self._returning: list[Lease] = []  # for the feeder to give back
         self._back_off_s = 0.0  # above 0 while the store fails
@@ -84,7 +84,7 @@ class Worker:
 
     def wake(self) -> None:
         """Look at the queue now: something was put into it, or time has passed."""
-        self._backlog = True
+        self._backlog.add_all()
         self._stir()
 
     def relay_changed(self) -> None:
@@ -142,7 +142,7 @@ class Worker:
         self._closer.ride()
         if self._stopping or self._back_off_s or (relay := self._relay()) is None or self.lost.is_set():
             return None
-        if not self._hold.has_room(len(content), backlog=self._backlog):
+        if not self._hold.has_room(len(content), lane, backlog=lane in self._backlog.lanes):
             return None
         lease = Lease(
             message_id,
@@ -156,7 +156,7 @@ class Worker:
             uncertain_retries,
             Phase.RESERVED,
         )
-        if self._senders.flowing and len(self._hold.leases) < relay.max_connections:
+        if self._senders.flowing and len(self._hold.leases) < slots(lane, relay.max_connections):
             lease.mark = Mark(AttemptId(self._ids()), relay.provider_id)
         self._hold.add(lease)
         return lease
@@ -165,19 +165,19 @@ class Worker:
         """Send a message whose lease is committed."""
         lease.phase = Phase.READY
         lease.opened = lease.mark is not None
-        self._hold.ready.append(lease)
+        self._hold.ready[lease.lane].append(lease)
         if self._stopping:
             self._quiet.set()
         else:
             self._senders.dispatch()
 
-    def drop(self, lease: Lease | None, error: Exception | None) -> None:
+    def drop(self, lane: Lane, lease: Lease | None, error: Exception | None) -> None:
         """A message was queued without a lease; or, with `error`, it was not stored, as far as anybody knows."""
         if lease is not None:
             self._forget(lease)
         if error is None:
-            if not self._backlog:
-                self._backlog = True
+            if lane not in self._backlog.lanes:
+                self._backlog.lanes.add(lane)
                 self._freed()
         else:
             self._store_failed(error)
@@ -208,7 +208,8 @@ class Worker:
             # Everybody who meets the failing store stirs the feeder; that must not become a loop without pause.
             self._wake.clear()
             return self._back_off_s
-        wait_us = 0 if self._due_at_us is None else self._due_at_us - self._now_us()
+        due_at_us = self._backlog.next_due_at_us
+        wait_us = 0 if due_at_us is None else due_at_us - self._now_us()
         return min(wait_us / 1e6, _POLL_S) if wait_us > 0 else _POLL_S
 
     async def _tend(self) -> None:
@@ -223,33 +224,37 @@ class Worker:
             await self._return(self._hold.take_ready())
             await self._expire()
             return
-        if not self._backlog:
-            self._due_at_us = await self._database.read(queue.next_due)
-            self._backlog = self._due_at_us is not None and self._due_at_us <= self._now_us()
-        while self._backlog and not self._stopping and self._relay() is not None:
-            messages, content_bytes = self._hold.room()
-            if not messages:
-                return  # `_freed` calls again.
-            await self._claim(messages, content_bytes)
+        if not self._backlog.lanes & self._hold.rooms().keys():
+            due = await self._database.read(queue.next_due)
+            self._backlog.learn(set(Lane) - self._backlog.lanes, due, self._now_us())
+        while not self._stopping and self._relay() is not None:
+            rooms = self._hold.rooms()
+            if not self._backlog.lanes & rooms.keys():
+                break  # When there is room again, `_freed` calls.
+            await self._claim(rooms)
+        self._senders.dispatch()
 
-    async def _claim(self, messages: int, content_bytes: int) -> None:
-        self._backlog = False  # Whoever queues something from now on sets it again.
+    async def _claim(self, rooms: dict[Lane, tuple[int, int]]) -> None:
+        asked = self._backlog.lanes & rooms.keys()
+        self._backlog.lanes.difference_update(asked)  # Whoever queues something from now on adds its lane again.
         request = queue.ClaimRequest(
-            owner=self._owner, now_us=self._now_us(), messages=messages, content_bytes=content_bytes
+            owner=self._owner,
+            now_us=self._now_us(),
+            messages=max(messages for messages, _ in rooms.values()),
+            content_bytes=max(content_bytes for _, content_bytes in rooms.values()),
+            rooms=rooms,
         )
         try:
             claim = await self._database.write(queue.claim, request)
         except BaseException:
-            self._backlog = True
+            self._backlog.lanes.update(asked)
             raise
         _report_expired(claim.expired)
         for lease in claim.leases:
             self._hold.add(lease)
-            self._hold.ready.append(lease)
-        if claim.more:
-            self._backlog = True
-        else:
-            self._due_at_us = claim.next_due_at_us
+            self._hold.ready[lease.lane].append(lease)
+        self._backlog.learn(set(Lane) - claim.more - self._backlog.lanes, claim.next_due_at_us, self._now_us())
+        self._backlog.lanes.update(claim.more)
         self._senders.dispatch()
 
     async def _expire(self) -> None:
@@ -270,7 +275,7 @@ class Worker:
         for lease in leases:
             self._forget(lease)
         await self._database.write(queue.give_back, items)
-        self._backlog = True
+        self._backlog.lanes.update(lease.lane for lease in leases)
 
     async def _reconcile(self) -> None:
         """See whether the store works again, and give back what a failed commit may have leased to us all the same."""
@@ -278,7 +283,7 @@ class Worker:
         lost = await self._database.write(queue.reconcile, self._owner, self._hold.keys(), up_to, self._now_us())
         log.write("warning", "store.works", given_back=lost)
         self._back_off_s = 0.0
-        self._backlog = True
+        self._backlog.add_all()
         self._closer.retry()
         if not self._back_off_s and not self._stopping:
             self._senders.resume()
@@ -300,12 +305,11 @@ class Worker:
             return
         for ended in close.ended:
             at_us = ended.next_attempt_at_us
-            if at_us is not None and (self._due_at_us is None or at_us < self._due_at_us):
-                self._due_at_us = at_us
+            if at_us is not None and self._backlog.expect(lease.lane, at_us):
                 self._stir()
 
     def _freed(self) -> None:
-        if self._backlog and self._hold.room()[0]:
+        if self._backlog.lanes and self._backlog.lanes & self._hold.rooms().keys():
             self._stir()
 
     def _give_back(self, lease: Lease) -> None:
@@ -332,7 +336,7 @@ class Worker:
 
     def _is_quiet(self) -> bool:
         idle = self._resting and not self._hold.leases and not self._returning and not self._back_off_s
-        return self.lost.is_set() or (idle and not (self._backlog and self._relay() is not None))
+        return self.lost.is_set() or (idle and not (self._backlog.lanes and self._relay() is not None))
 
     def _check_quiet(self) -> None:
         if self._stopping or (not self._hold.leases and self._is_quiet()):

@@ -139,7 +139,7 @@ async def test_lanes_are_claimed_in_their_order(database: Database) -> None:
     first = await claim(database, owner, messages=2)
 
     assert [lease.message_id for lease in first] == [otp.id, plain.id]
-    assert await claim(database, owner, lanes=(Lane.OTP, Lane.TRANSACTIONAL)) == []
+    assert await claim(database, owner, rooms={Lane.OTP: (9, 9_000), Lane.TRANSACTIONAL: (9, 9_000)}) == []
     assert [lease.message_id for lease in await claim(database, owner)] == [bulk.id]
 
 
@@ -150,7 +150,9 @@ async def test_what_is_not_due_is_not_claimed_and_the_claim_says_when_it_will_be
     request = ClaimRequest(owner=owner, now_us=NOW, messages=10, content_bytes=10_000)
     claimed = await database.write(queue.claim, request)
 
-    assert (claimed.leases, claimed.more, claimed.next_due_at_us) == ([], False, NOW + 3)
+    assert claimed.leases == []
+    assert claimed.more == frozenset()
+    assert claimed.next_due_at_us == {Lane.TRANSACTIONAL: NOW + 5, Lane.BULK: NOW + 3}
 
 
 async def test_a_claim_takes_no_more_content_than_asked_but_always_one_message(database: Database) -> None:
