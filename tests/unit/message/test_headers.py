@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailward.errors import InvalidArgument
+from mailward.message.encoded_words import decode_words
 from mailward.message.headers import check_header, date_text
 
 
@@ -89,7 +90,7 @@ def test_the_recipients_parser_reads_the_value_that_was_given(value: str) -> Non
     try:
         written = check_header("X-Value", value).encode("ascii")
     except InvalidArgument:
-        assert not value.strip() or (value.isascii() and max(map(len, value.split())) > 997)
+        assert not decode_words(value).strip() or (value.isascii() and max(map(len, value.split())) > 997)
         return
 
     message = BytesParser(policy=policy.default).parsebytes(written + b"\r\n")
