@@ -42,7 +42,7 @@ from mailward.smtpd.tls import self_signed, server_context
 from mailward.store import data_dir, locked, node_name, now_ms, now_us, open_store, secret_box, write_private
 from mailward.transport import smtp
 from mailward.transport.base import Deadlines
-from mailward.transport.pool import SmtpTransport
+from mailward.transport.ways import transport_to
 
 OWNER_TOKEN_FILE = "owner.token"
 
@@ -171,7 +171,7 @@ async def _start_worker(
         owner,
         ids,
         relay=watch.settings,
-        transport=SmtpTransport,
+        transport=transport_to,
         now_us=now_us,
         policy=_policy(settings),
     )

@@ -15,8 +15,8 @@ from mailward.delivery.views import MessageView
 from mailward.delivery.worker import Worker
 from mailward.ids import IdSource, MessageId, ProviderId, UserId
 from mailward.message.envelope import Envelope
-from mailward.transport.base import Deadlines, RelaySettings, TlsMode
-from mailward.transport.pool import SmtpTransport
+from mailward.transport.base import Deadlines, ProviderSettings, RelaySettings, TlsMode
+from mailward.transport.ways import transport_to
 from tests.support.queued import CONTENT, NOW, PROVIDER
 
 SENDER = UserId("300000000000000001")
@@ -41,7 +41,7 @@ class Gateway:
     def __init__(
         self,
         database: Database,
-        relay: RelaySettings | None,
+        relay: ProviderSettings | None,
         *,
         policy: RetryPolicy | None = None,
         limits: HoldLimits | None = None,
@@ -65,7 +65,7 @@ class Gateway:
             owner,
             self.ids,
             relay=lambda: self.relay,
-            transport=SmtpTransport,
+            transport=transport_to,
             now_us=lambda: self.now_us,
             policy=self.policy,
             limits=self._limits,
@@ -98,7 +98,7 @@ class Gateway:
 
 
 @asynccontextmanager
-async def running_gateway(database: Database, relay: RelaySettings | None, **options: Any) -> AsyncIterator[Gateway]:
+async def running_gateway(database: Database, relay: ProviderSettings | None, **options: Any) -> AsyncIterator[Gateway]:
     """Run the data plane on `database` until the block ends, then stop it within a second."""
     gateway = Gateway(database, relay, **options)
     await gateway.start()

@@ -117,7 +117,7 @@ async def scripted_server(
         finally:
             tasks.discard(task)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls, limit=1 << 21)
     scripted.port = server.sockets[0].getsockname()[1]
     try:
         yield scripted

@@ -20,7 +20,7 @@ from mailward.delivery.retry import RetryPolicy
 from mailward.delivery.status import Status, is_final, status_after
 from mailward.ids import AttemptId
 from mailward.smtp.reply import Reply
-from mailward.transport.base import RelaySettings, Transport
+from mailward.transport.base import ProviderSettings, Transport
 from mailward.transport.outcome import Accepted, Deferred, Fault, Outcome, Stage, Uncertain
 
 
@@ -28,8 +28,8 @@ from mailward.transport.outcome import Accepted, Deferred, Fault, Outcome, Stage
 class Route:
     """What the worker is given to send with; see Worker."""
 
-    relay: Callable[[], RelaySettings | None]
-    transport: Callable[[RelaySettings], Transport]
+    relay: Callable[[], ProviderSettings | None]
+    transport: Callable[[ProviderSettings], Transport]
     ids: Callable[[], int]
     now_us: Callable[[], int]
     jitter: Callable[[], float]
@@ -60,7 +60,7 @@ class Senders:
         self._busy = [0 for _ in Lane]  # senders in a conversation, by lane
         self._idle: list[asyncio.Future[None]] = []
         self._coming = 0  # senders on their way to look at what is ready
-        self._transport: tuple[RelaySettings, Transport] | None = None
+        self._transport: tuple[ProviderSettings, Transport] | None = None
         self._paused = False
         self._stopping = False
         #: The last conversation got through to the provider, so what is accepted now leaves at once.
@@ -92,7 +92,7 @@ class Senders:
         self._paused = False
         self.dispatch()
 
-    def follow(self, relay: RelaySettings | None) -> None:
+    def follow(self, relay: ProviderSettings | None) -> None:
         """Let go of the way to a provider that is no longer `relay`."""
         if self._transport is not None and self._transport[0] != relay:
             self._own(self._transport[1].aclose())
@@ -175,7 +175,7 @@ class Senders:
         if opening is None or await self._is_open(lease, opening):
             self._close(lease, mark, outcomes, started_us)
 
-    def _transport_to(self, relay: RelaySettings) -> Transport:
+    def _transport_to(self, relay: ProviderSettings) -> Transport:
         if self._transport is None or self._transport[0] != relay:
             self.follow(relay)
             self._transport = (relay, self._route.transport(relay))

@@ -2,8 +2,8 @@
 
 from typing import assert_never
 
-from mailward.provider.relay import HTTPRelay, Relay, UnusableRelay
-from mailward.transport.base import RelaySettings
+from mailward.provider.relay import Relay, UnusableRelay
+from mailward.transport.base import HTTPRelay, RelaySettings
 
 
 def reason_to_wait(relay: Relay | None) -> str:
@@ -11,10 +11,8 @@ def reason_to_wait(relay: Relay | None) -> str:
     match relay:
         case None:
             return "no active provider"
-        case RelaySettings():
+        case RelaySettings() | HTTPRelay():
             return ""
-        case HTTPRelay():
-            return "an SMTP provider: the active one is an HTTP provider, which cannot be delivered to yet"
         case UnusableRelay():
             return f"the active provider to be repaired: {relay.reason}"
         case _:

@@ -18,7 +18,7 @@ from mailward.delivery.senders import Reports, Route, Senders
 from mailward.delivery.status import Status
 from mailward.ids import AttemptId, MessageId
 from mailward.message.envelope import Envelope
-from mailward.transport.base import RelaySettings, Transport
+from mailward.transport.base import ProviderSettings, Transport
 
 _POLL_S = 5.0  # Our own mail wakes us; this is for what others put into the queue: nodes, commands.
 _BACK_OFF_FIRST_S = 0.1
@@ -40,8 +40,8 @@ class Worker:
         owner: Owner,
         ids: Callable[[], int],
         *,
-        relay: Callable[[], RelaySettings | None],
-        transport: Callable[[RelaySettings], Transport],
+        relay: Callable[[], ProviderSettings | None],
+        transport: Callable[[ProviderSettings], Transport],
         now_us: Callable[[], int],
         policy: RetryPolicy,
         limits: HoldLimits | None = None,

@@ -7,7 +7,8 @@ from mailward.ids import ProviderId
 from mailward.provider import hostport
 from mailward.provider.queries import StoredRelay
 from mailward.secretbox import SecretError, SecretText
-from mailward.transport.base import Deadlines, RelaySettings, TlsMode
+from mailward.transport.base import Deadlines, HTTPRelay, RelaySettings, TlsMode
+from mailward.transport.endpoint import parse_endpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,15 +22,6 @@ class RelayDefaults:
     deadlines: Deadlines = field(default_factory=Deadlines)
     #: How long a change made by another process may stay unseen, microseconds. Those of this process are seen at once.
     ttl_us: int = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class HTTPRelay:
-    """The active provider takes mail by HTTP POST."""
-
-    provider_id: ProviderId
-    endpoint: str
-    signing_key: SecretText
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +52,16 @@ def open_relay(
     """Return what the worker needs to send through `stored`. Never raises for what is stored there."""
     try:
         if stored.kind == "http":
-            key = open_signing_key(stored)
-            return HTTPRelay(stored.id, stored.endpoint, key or SecretText(""))
+            parse_endpoint(stored.endpoint)
+            return HTTPRelay(
+                provider_id=stored.id,
+                endpoint=stored.endpoint,
+                signing_key=open_signing_key(stored) or SecretText(""),
+                description=stored.description,
+                ca_file=defaults.ca_file,
+                max_connections=defaults.max_connections,
+                deadlines=defaults.deadlines,
+            )
         return settings(
             stored.host,
             tls=stored.tls,
@@ -74,6 +74,8 @@ def open_relay(
         return UnusableRelay(stored.id, f"{error}; change the provider's host")
     except SecretError as error:
         return UnusableRelay(stored.id, f"{error.message}; or set the password again")
+    except ValueError as error:
+        return UnusableRelay(stored.id, f"{error}; change the provider's endpoint")
 
 
 def settings(

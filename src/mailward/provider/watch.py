@@ -7,7 +7,7 @@ from collections.abc import Callable
 from mailward.errors import MailwardError
 from mailward.provider.commands import Providers
 from mailward.provider.relay import Relay
-from mailward.transport.base import RelaySettings
+from mailward.transport.base import HTTPRelay, ProviderSettings, RelaySettings
 
 
 class RelayWatch:
@@ -24,9 +24,9 @@ class RelayWatch:
         self._task: asyncio.Task[None] | None = None
         self.current: Relay | None = None
 
-    def settings(self) -> RelaySettings | None:
-        """Return the active SMTP provider's settings; None when there is none or it cannot be used: `current` says."""
-        return self.current if isinstance(self.current, RelaySettings) else None
+    def settings(self) -> ProviderSettings | None:
+        """Return the active provider's settings; None when there is none or it cannot be used: `current` says."""
+        return self.current if isinstance(self.current, RelaySettings | HTTPRelay) else None
 
     async def start(self) -> None:
         """Read once, then keep reading. Raises Unavailable when the store cannot be read at all."""

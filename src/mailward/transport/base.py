@@ -53,6 +53,24 @@ class RelaySettings:
     deadlines: Deadlines = field(default_factory=Deadlines)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HTTPRelay:
+    """A provider that takes mail by HTTP POST, signed."""
+
+    provider_id: ProviderId
+    endpoint: str  #: an absolute http or https URL
+    signing_key: SecretText
+    description: str = ""  #: shown to the receiver
+    ca_file: str = ""  #: as in RelaySettings, like all that follow
+    max_connections: int = 20
+    messages_per_connection: int = 0
+    idle_s: float = 3.0  #: shorter than servers keep them: one that hangs up under a request leaves a doubt
+    deadlines: Deadlines = field(default_factory=Deadlines)
+
+
+ProviderSettings = RelaySettings | HTTPRelay
+
+
 class Transport(Protocol):
     """A way out to one provider, used by many deliveries at once."""
 

@@ -44,6 +44,7 @@ class Deferred:
     stage: Stage
     fault: Fault
     reply: Reply  #: the server's, or one made here for local trouble: Reply(451, "4.4.1", "connection refused")
+    wait_s: float = 0.0  #: how long the provider asks to be left alone (Retry-After); 0: it did not say
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from mailward.ids import ProviderId, UserId
 from mailward.provider.commands import Details, Providers
 from mailward.provider.projection import EmailProvidersProjection
 from mailward.provider.queries import HTTPSettings, ProviderView, SMTPSettings
-from mailward.provider.relay import HTTPRelay, UnusableRelay
+from mailward.provider.relay import UnusableRelay
 from mailward.secretbox import SecretText
-from mailward.transport.base import RelaySettings, TlsMode
+from mailward.transport.base import HTTPRelay, RelaySettings, TlsMode
 from tests.contract.provider.conftest import INSTANCE, Clock
 from tests.support.providers import UNKNOWN, http, smtp
 
@@ -383,7 +383,10 @@ async def test_an_active_http_provider_says_so(providers: Providers) -> None:
     await providers.activate(added.id, EDITOR)
 
     assert added.signing_key is not None
-    assert await providers.relay() == HTTPRelay(added.id, "https://hook.example.com/mail", added.signing_key)
+    relay = await providers.relay()
+    assert isinstance(relay, HTTPRelay)
+    assert (relay.provider_id, relay.endpoint) == (added.id, "https://hook.example.com/mail")
+    assert relay.signing_key.reveal() == added.signing_key.reveal()
     assert await providers.relay_settings() is None
 
 

@@ -8,6 +8,7 @@ from mailward.ids import UserId
 from mailward.provider.commands import Providers
 from mailward.provider.watch import RelayWatch
 from mailward.secretbox import SecretText
+from mailward.transport.base import HTTPRelay, RelaySettings
 from tests.contract.provider.conftest import Clock
 from tests.support.providers import http, smtp
 
@@ -25,16 +26,16 @@ async def test_the_worker_has_the_change_before_the_caller_has_the_answer(provid
 
         await providers.activate(added.id, EDITOR)
         settings = watch.settings()
-        assert settings is not None and settings.password == SecretText("old")
+        assert isinstance(settings, RelaySettings) and settings.password == SecretText("old")
 
         await providers.change_password(added.id, SecretText("new"), EDITOR)
         settings = watch.settings()
-        assert settings is not None and settings.password == SecretText("new")
+        assert isinstance(settings, RelaySettings) and settings.password == SecretText("new")
 
         hook = await providers.add_http(http(), EDITOR)
         await providers.activate(hook.id, EDITOR)
-        assert watch.settings() is None and watch.current is not None
-        assert changes == ["relay", "relay", "None"]
+        assert isinstance(watch.settings(), HTTPRelay)
+        assert changes == ["relay", "relay", "relay"]
     finally:
         await watch.stop()
         await watch.stop()

@@ -8,8 +8,9 @@ from mailward.delivery.status import Status
 from mailward.delivery.views import HELD, MessageView, RecipientView, overall
 from mailward.delivery.waiting import reason_to_wait
 from mailward.ids import MessageId, ProviderId, UserId
-from mailward.provider.relay import HTTPRelay, UnusableRelay
+from mailward.provider.relay import UnusableRelay
 from mailward.secretbox import SecretText
+from mailward.transport.base import HTTPRelay
 
 
 def recipient(status: Status, next_attempt_at_us: int | None = None) -> RecipientView:
@@ -58,8 +59,8 @@ def test_what_is_done_or_under_way_waits_for_nothing(status: Status) -> None:
 
 
 def test_the_reasons_to_wait_name_what_to_do() -> None:
-    http = HTTPRelay(ProviderId("1"), "https://hook.example.com", SecretText("key"))
+    http = HTTPRelay(provider_id=ProviderId("1"), endpoint="https://hook.example.com", signing_key=SecretText("key"))
 
     assert reason_to_wait(None) == "no active provider"
-    assert "HTTP provider" in reason_to_wait(http)
+    assert reason_to_wait(http) == ""
     assert reason_to_wait(UnusableRelay(ProviderId("1"), "change the port")).endswith("change the port")

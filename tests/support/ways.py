@@ -1,0 +1,67 @@
+"""The two kinds of providers behind one face, so that one suite holds for every transport."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from mailward.ids import ProviderId
+from mailward.secretbox import SecretText
+from mailward.transport.base import Deadlines, HTTPRelay, RelaySettings, TlsMode, Transport
+from mailward.transport.ways import transport_to
+from tests.support.http_servers import HttpScript, scripted_receiver
+from tests.support.smtp_servers import Fault, Script, scripted_server
+
+KEY = "a signing key of thirty-six letters.."
+LONG = Deadlines(connect_s=5, command_s=5, tls_probe_s=5, data_s=5, final_s=5)
+SHORT = Deadlines(connect_s=2, command_s=0.2, tls_probe_s=0.05, data_s=0.2, final_s=0.2)
+
+#: What a provider is to do, in the words of neither protocol.
+MOODS: dict[str, tuple[Script, HttpScript]] = {
+    "well": ({}, {}),
+    "busy": ({"BANNER": b"421 4.3.2 busy\r\n"}, {"BODY": 503}),
+    "login refused": (
+        {"EHLO": b"250-scripted\r\n250 AUTH PLAIN\r\n", "AUTH": b"535 5.7.8 no\r\n"},
+        {"HEAD": 401},
+    ),
+    "message refused": ({"FINAL": b"554 5.6.0 no\r\n"}, {"BODY": 422}),
+    "silent": ({"BANNER": Fault.HANG}, {"ACCEPT": b"220 this is no HTTP\r\n"}),
+    "lost before the end": ({"DATA": Fault.DROP}, {"ACCEPT": Fault.DROP}),
+    "lost after the end": ({"FINAL": Fault.DROP}, {"BODY": Fault.DROP}),
+    "silent after the end": ({"FINAL": Fault.HANG}, {"BODY": Fault.HANG}),
+}
+
+
+@dataclass
+class Provider:
+    """A provider under test."""
+
+    transport: Transport
+    kept: Callable[[], list[bytes]]  #: contents that arrived in full
+    connections: Callable[[], int]
+
+
+@asynccontextmanager
+async def provider(kind: str, mood: str = "well", **changes: Any) -> AsyncIterator[Provider]:
+    """Run a provider of `kind` ("smtp", "http") in `mood`, with a transport to it."""
+    values: dict[str, Any] = {"provider_id": ProviderId("1"), "deadlines": LONG} | changes
+    smtp_script, http_script = MOODS[mood]
+    if kind == "smtp":
+        async with scripted_server(dict(smtp_script)) as server:
+            user: dict[str, Any] = {"user": "u", "password": SecretText("p")} if mood == "login refused" else {}
+            way = transport_to(
+                RelaySettings(
+                    host="127.0.0.1", port=server.port, tls=TlsMode.NONE, ehlo_name="gateway.example", **user, **values
+                )
+            )
+            try:
+                yield Provider(way, lambda: server.contents, lambda: server.connections)
+            finally:
+                await way.aclose()
+    else:
+        async with scripted_receiver(dict(http_script)) as receiver:
+            way = transport_to(HTTPRelay(endpoint=receiver.url, signing_key=SecretText(KEY), **values))
+            try:
+                yield Provider(way, lambda: [one.body for one in receiver.posted], lambda: receiver.connections)
+            finally:
+                await way.aclose()
