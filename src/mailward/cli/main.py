@@ -11,8 +11,10 @@ _NOUNS = {
     "token": "Make, list and revoke access tokens.",
     "config": "Check and show the settings.",
     "db": "Migrate, inspect and rebuild the database.",
+    "import": "Take providers and policies over from a ZITADEL.",
     "demo": "A local mail catcher, and a tour of the gateway.",
 }
+_MODULES = {"import": "importer"}  #: where the noun is no name that Python allows
 
 
 class _Nouns(click.Group):
@@ -24,7 +26,7 @@ class _Nouns(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _NOUNS:
             return None
-        command: click.Command = importlib.import_module(f"mailward.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"mailward.cli.{_MODULES.get(cmd_name, cmd_name)}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
