@@ -30,6 +30,7 @@ from mailward.errors import InvalidArgument, MailwardError, Unavailable
 from mailward.ids import IdSource, MessageId
 from mailward.provider.commands import Providers
 from mailward.provider.relay import RelayDefaults
+from mailward.provider.sms_commands import SMSProviders
 from mailward.provider.testing import ProviderTests
 from mailward.provider.watch import RelayWatch
 from mailward.rpc.app import App
@@ -78,9 +79,10 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
         if first is not None:
             write_private(token_file, first.text)
 
+        secrets = secret_box(settings)
         providers = Providers(
             store.database,
-            secret_box(settings),
+            secrets,
             instance=access.instance,
             new_id=ids,
             now_us=now_us,
@@ -100,6 +102,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
         smtp_address = await _listen_smtp(settings, listener)
         stack.push_async_callback(listener.stop, settings.shutdown_s / 2)
 
+        sms = SMSProviders(store.database, secrets, instance=access.instance, new_id=ids, now_us=now_us)
         tests = ProviderTests(providers, smtp.test, new_id=ids, now_us=now_us)
         messages = Messages(
             store.database,
@@ -110,7 +113,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
             waits_for=lambda: reason_to_wait(watch.current),
             limits=MessageLimits(message_bytes=settings.max_message_bytes, recipients=settings.max_recipients),
         )
-        app = _app(settings, store.database, Guard(access), Admin(providers, tests), messages)
+        app = _app(settings, store.database, Guard(access), Admin(providers, tests, sms), messages)
         port = HttpPort(
             app, max_body=app.max_body, finish=app.finish, limits=Limits(connections=settings.max_connections)
         )

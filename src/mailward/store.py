@@ -24,12 +24,16 @@ from mailward.errors import FailedPrecondition, InvalidArgument, Unavailable
 from mailward.eventstore import projection
 from mailward.ids import MAX_NODE, IdSource
 from mailward.provider.projection import EmailProvidersProjection
+from mailward.provider.sms_projection import SMSProvidersProjection
 from mailward.secretbox import MasterKeyError, SecretBox, load_or_create_master_key, parse_master_key
 
 DATABASE_FILE = "mailward.db"
 MASTER_KEY_FILE = "master.key"
 LOCK_FILE = "serve.lock"
 NODE_FILE = "node.name"
+
+#: Every read table that follows the events.
+PROJECTIONS = (AccessProjection(), EmailProvidersProjection(), SMSProvidersProjection())
 
 COMMAND_NODES = 128  #: commands draw node numbers from here up; running gateways stay below
 
@@ -104,7 +108,7 @@ async def migration_status(settings: Settings) -> list[dict[str, Any]]:
 async def rebuild(settings: Settings) -> int:
     """Fill the read tables of the control plane anew from the event log, in one transaction; return its length."""
     async with open_store(settings) as store:
-        return await store.database.write(projection.rebuild, (AccessProjection(), EmailProvidersProjection()))
+        return await store.database.write(projection.rebuild, PROJECTIONS)
 
 
 def _with_connection(settings: Settings, work: Callable[[Connection], list[Step]]) -> list[Step]:

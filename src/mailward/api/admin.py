@@ -1,19 +1,23 @@
 """ZITADEL's AdminService: one short method per RPC. Those that are missing here answer UNIMPLEMENTED."""
 
 from mailward.api.admin_email import EmailMethods
+from mailward.api.admin_sms import SMSMethods
 from mailward.api.admin_smtp import SMTPMethods
+from mailward.api.admin_views import ViewMethods
 from mailward.proto.zitadel import admin_pb2 as admin
 from mailward.provider.commands import Providers
+from mailward.provider.sms_commands import SMSProviders
 from mailward.provider.testing import ProviderTests
 from mailward.rpc.service import Call
 
 
-class Admin(SMTPMethods, EmailMethods):
+class Admin(SMTPMethods, EmailMethods, SMSMethods, ViewMethods):
     """The implementation that is registered for zitadel.admin.v1.AdminService."""
 
-    def __init__(self, providers: Providers, tests: ProviderTests) -> None:
+    def __init__(self, providers: Providers, tests: ProviderTests, sms: SMSProviders) -> None:
         self.providers = providers
         self.tests = tests
+        self.sms = sms
 
     async def healthz(self, request: admin.HealthzRequest, call: Call) -> admin.HealthzResponse:
         """Say that the server is there."""

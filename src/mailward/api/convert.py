@@ -30,7 +30,7 @@ HTTPRequest = admin.AddEmailProviderHTTPRequest | admin.UpdateEmailProviderHTTPR
 
 def smtp_config(request: SMTPRequest) -> SMTPConfig:
     """Return all that `request` says of an SMTP provider but its secret. Raises InvalidArgument."""
-    _refuse_nul(request)
+    refuse_nul(request)
     return SMTPConfig(
         sender_address=request.sender_address,
         sender_name=request.sender_name,
@@ -44,11 +44,11 @@ def smtp_config(request: SMTPRequest) -> SMTPConfig:
 
 def http_config(request: HTTPRequest) -> HTTPConfig:
     """Return all that `request` says of an HTTP provider. Raises InvalidArgument."""
-    _refuse_nul(request)
+    refuse_nul(request)
     return HTTPConfig(endpoint=request.endpoint, description=request.description)
 
 
-def _refuse_nul(request: Message) -> None:
+def refuse_nul(request: Message) -> None:
     """Raise InvalidArgument for U+0000 in a text, as the reader of JSON did already: not every engine can store it."""
     for field, value in request.ListFields():
         if isinstance(value, str) and "\0" in value:

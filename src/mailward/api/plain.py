@@ -13,6 +13,7 @@ from mailward.rpc.service import Registry
 
 _TEXT = "text/plain; charset=utf-8"
 _JSON = "application/json"
+_LOGIN = "/ui/login"  #: where ZITADEL sends whoever opens "/"
 
 #: What is asked to find out whether the gateway can work: name → None, or what is wrong.
 Checks = Mapping[str, Callable[[], Awaitable[str | None]]]
@@ -49,6 +50,10 @@ def plain_routes(registry: Registry, checks: Checks, *, version: str) -> dict[st
     def alive(request: Request) -> Response:
         return _answer(200, b"ok", _TEXT)
 
+    def to_login(request: Request) -> Response:
+        body = b"" if request.method == "HEAD" else f'<a href="{_LOGIN}">Found</a>.\n\n'.encode()
+        return Response(302, [("location", _LOGIN), ("content-type", "text/html; charset=utf-8")], body)
+
     def alive_as_service(request: Request) -> Response:
         return _answer(200, b"{}", _JSON)
 
@@ -60,11 +65,12 @@ def plain_routes(registry: Registry, checks: Checks, *, version: str) -> dict[st
         "/openapi.json": describe,
         "/debug/healthz": alive,
         "/debug/ready": ready_as_zitadel,
+        "/debug/validate": ready_as_zitadel,
         "/debug/metrics": scrape,
         "/management/v1/healthz": alive_as_service,
         "/auth/v1/healthz": alive_as_service,
     }
-    return {path: _only_get(handler) for path, handler in routes.items()}
+    return {"/": to_login, **{path: _only_get(handler) for path, handler in routes.items()}}
 
 
 def _only_get(handler: Handler) -> Handler:

@@ -174,7 +174,7 @@ class Providers:
     async def add_http(self, config: HTTPConfig, editor: UserId) -> Added:
         """Add an inactive HTTP provider with a signing key of its own."""
         id = ProviderId(str(self._new_id()))
-        key = _new_signing_key()
+        key = fresh_signing_key()
         details = await self._do(AddHTTP(id, config, self._sealed(key, id, SIGNING_KEY)), editor)
         return Added(id, details, key)
 
@@ -182,7 +182,7 @@ class Providers:
         self, id: ProviderId, config: HTTPConfig, editor: UserId, *, new_signing_key: bool = False
     ) -> ChangedHTTP:
         """Replace endpoint and description, and the signing key when asked to. Raises InvalidArgument, NotFound."""
-        key = _new_signing_key() if new_signing_key else None
+        key = fresh_signing_key() if new_signing_key else None
         details = await self._do(ChangeHTTP(id, config, self._seal(key, id, SIGNING_KEY)), editor)
         return ChangedHTTP(details, key)
 
@@ -309,6 +309,6 @@ class Providers:
         return Sealed(self._secrets.seal(secret, self._instance, id, field))
 
 
-def _new_signing_key() -> SecretText:
+def fresh_signing_key() -> SecretText:
     """Return 36 letters and digits, as the original's generator makes them."""
     return SecretText("".join(random.choice(_SIGNING_KEY_LETTERS) for _ in range(_SIGNING_KEY_LENGTH)))

@@ -69,10 +69,10 @@ class Player:
     def _empty(self) -> None:
         """Remove every provider through the API, and the mails left in the sinks: a session starts from nothing."""
         self._sinks.forget()
-        owner = {"as": "owner", "path": "/admin/v1/smtp/_search"}
-        found = self._target.call({**owner, "method": "POST", "body": {}})["body"]
-        for item in found.get("result", []):
-            self._target.call({**owner, "method": "DELETE", "path": f"/admin/v1/smtp/{item['id']}"})
+        for family in ("/admin/v1/smtp", "/admin/v1/sms"):
+            search = {"as": "owner", "method": "POST", "path": f"{family}/_search", "body": {}}
+            for item in self._target.call(search)["body"].get("result", []):
+                self._target.call({"as": "owner", "method": "DELETE", "path": f"{family}/{item['id']}"})
 
 
 def _expand(value: Any, lookup: Callable[[str], str]) -> Any:
