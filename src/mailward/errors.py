@@ -1,8 +1,15 @@
 """What can go wrong by a caller's doing or the world's: one class per kind, each mapped to codes in api/errors.py."""
 
+from typing import ClassVar
+
 
 class MailwardError(Exception):
     """An error that a caller may see. `id` occurs once in the code; `message` is a sentence without secrets."""
+
+    #: Stable word for programs in our own API; "": that of the kind.
+    word: ClassVar[str] = ""
+    #: HTTP status in our own API; 0: that of the kind.
+    http_status: ClassVar[int] = 0
 
     def __init__(self, id: str, message: str, *, pointer: str = "") -> None:
         """`id`: e.g. "COMMAND-E9K20hxOS9", or "" when the wire contract has none.
@@ -38,12 +45,32 @@ class AlreadyExists(MailwardError):
     """The thing to be made exists."""
 
 
+class IdempotencyConflict(AlreadyExists):
+    """The idempotency key was used for another request."""
+
+    word = "idempotency_conflict"
+
+
 class FailedPrecondition(MailwardError):
     """The request is sound but the state forbids it."""
 
 
+class Conflict(FailedPrecondition):
+    """What is to be changed has gone on meanwhile: e.g. the message was handed over already."""
+
+    word = "conflict"
+    http_status = 409
+
+
 class ResourceExhausted(MailwardError):
     """A limit is reached: size, rate, quota."""
+
+
+class TooLarge(ResourceExhausted):
+    """Larger than the limit for its kind; it will never be taken."""
+
+    word = "message_too_large"
+    http_status = 413
 
 
 class DeadlineExceeded(MailwardError):

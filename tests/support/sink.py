@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import queue
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +21,7 @@ class Mail:
     reverse_path: str
     recipients: tuple[str, ...]
     content: bytes
+    at_s: float  #: when its content had come, by the monotonic clock
 
 
 class Sink:
@@ -28,6 +31,7 @@ class Sink:
         self.mails: queue.Queue[Mail] = queue.Queue()
         #: What the final dot is answered; "" takes the mail. A 4yz or 5yz keeps nothing.
         self.reply = ""
+        self.delay_s = 0.0  #: before each final dot is answered
         self._controller = Controller(self, hostname="127.0.0.1", port=free_port(), ready_timeout=10)
 
     def __enter__(self) -> Sink:
@@ -45,11 +49,14 @@ class Sink:
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         """Keep a mail, or answer as told."""
+        at_s = time.monotonic()
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
         if self.reply:
             return self.reply
         content = envelope.content
         assert isinstance(content, bytes)
-        self.mails.put(Mail(envelope.mail_from or "", tuple(envelope.rcpt_tos), content))
+        self.mails.put(Mail(envelope.mail_from or "", tuple(envelope.rcpt_tos), content, at_s))
         return "250 2.0.0 taken"
 
     def wait(self, count: int = 1, timeout_s: float = 15.0) -> list[Mail]:

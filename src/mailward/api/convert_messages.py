@@ -18,6 +18,7 @@ from mailward.ids import UserId, format_message_id
 from mailward.message.address import parse_addr_spec
 from mailward.message.draft import Attachment, Draft, make_draft
 from mailward.message.envelope import Envelope
+from mailward.message.options import MAX_LIFETIME_S
 from mailward.proto.mailward.v1 import messages_pb2 as proto
 
 #: Fields of a message in parts: beside `raw` they would say things twice.
@@ -71,6 +72,18 @@ def raw_envelope(request: proto.SendMessageRequest, max_recipients: int) -> Enve
     )
 
 
+def lifetime(request: proto.SendMessageRequest, now_us: int) -> tuple[int | None, int | None]:
+    """Return the lifetime in seconds, or the moment in µs, that `request` asks for. Raises InvalidArgument."""
+    if not request.HasField("expires_at"):
+        return request.ttl or None, None
+    if request.ttl:
+        raise InvalidArgument("MESSAGE-lifetime", "give either ttl or expires_at", pointer="/ttl")
+    at_us = _us(request.expires_at)
+    if at_us > now_us + MAX_LIFETIME_S * 1_000_000:
+        raise InvalidArgument("MESSAGE-late", "expires_at lies more than 30 days ahead", pointer="/expires_at")
+    return None, at_us
+
+
 def filter_of(request: proto.ListMessagesRequest, sender: UserId | None) -> MessageFilter:
     """Return what `request` filters by, confined to `sender`. Raises InvalidArgument with a pointer."""
     try:
@@ -117,6 +130,9 @@ def message(view: MessageView, provider: str) -> proto.Message:
         size_bytes=view.size_bytes,
         created_at=timestamp(view.created_at_us),
         waiting_for=view.waiting_for(provider),
+        lane=view.lane,
+        expires_at=timestamp(view.expires_at_us),
+        replay_of="" if view.replay_of is None else format_message_id(view.replay_of),
         **{"from": view.reverse_path},
     )
 
@@ -130,6 +146,7 @@ def _recipient(view: RecipientView) -> proto.Recipient:
         attempts=view.attempts,
         last_reply=None if view.last_result is None else _reply(view.last_result),
         settled_at=timestamp(view.since_us) if is_final(view.status) else None,
+        held=view.held,
     )
 
 

@@ -47,7 +47,14 @@ def to_rpc(error: MailwardError, call: Call) -> RpcError:
         return RpcError(code, error.message, pointer=error.pointer)
     if not call.method.startswith(_ZITADEL):
         detail = ErrorDetail(id=error.id, message=error.message)
-        return RpcError(code, error.message, (detail,), pointer=error.pointer)
+        return RpcError(
+            code,
+            error.message,
+            (detail,),
+            code_name=error.word,
+            pointer=error.pointer,
+            http_status=error.http_status,
+        )
     return zitadel_error(code, error.id, translate(error.message, language_of(call)))
 
 

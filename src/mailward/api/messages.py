@@ -8,9 +8,11 @@ from mailward.access.tokens import Caller
 from mailward.api import convert_messages as convert
 from mailward.db.database import Database
 from mailward.delivery import queries
+from mailward.delivery.idempotency import Idempotency, check_key, keyed
+from mailward.delivery.lanes import lane_of
 from mailward.delivery.status import Status
 from mailward.delivery.submission import Submission, Submissions
-from mailward.errors import InvalidArgument, NotFound, ResourceExhausted
+from mailward.errors import InvalidArgument, NotFound, TooLarge
 from mailward.ids import MessageId, UserId, format_message_id, parse_message_id
 from mailward.message.complete import complete
 from mailward.message.envelope import Envelope
@@ -59,13 +61,16 @@ class Messages:
     async def send_message(self, request: proto.SendMessageRequest, call: Call) -> proto.SendMessageResponse:
         """Accept a message: it is on disk when this returns."""
         id = MessageId(self._draw_id())
+        lane = lane_of(request.lane)
+        lifetime_s, expires_at_us = convert.lifetime(request, self._now_us())
+        idempotency = await _idempotency(request, call)
         if request.raw:
             envelope, content, subject = await self._taken_whole(request, id)
         else:
             envelope, content, subject = await self._composed(request, id)
         if len(content) > self._limits.message_bytes:
             limit = self._limits.message_bytes
-            raise ResourceExhausted("MESSAGE-size", f"the message is larger than {limit} bytes")
+            raise TooLarge("MESSAGE-size", f"the message is larger than {limit} bytes")
         submission = Submission(
             id=id,
             envelope=envelope,
@@ -75,14 +80,19 @@ class Messages:
             ingress="http" if call.protocol == "rest" else "grpc",
             tags=tuple(request.tags),
             metadata=dict(request.metadata),
+            lane=lane,
+            lifetime_s=lifetime_s,
+            expires_at_us=expires_at_us,
+            uncertain_retries=request.uncertain_retries if request.HasField("uncertain_retries") else None,
+            idempotency=idempotency,
         )
-        await self._submissions.submit(submission)
+        id = await self._submissions.submit(submission)
         return proto.SendMessageResponse(id=format_message_id(id), state=Status.QUEUED.value)
 
     async def _composed(self, request: proto.SendMessageRequest, id: MessageId) -> tuple[Envelope, bytes, str]:
         size_bytes = sum(len(given.content) for given in request.attachments)
         if size_bytes > self._limits.message_bytes:
-            raise ResourceExhausted("MESSAGE-attachments", "the attachments are too large", pointer="/attachments")
+            raise TooLarge("MESSAGE-attachments", "the attachments are too large", pointer="/attachments")
         draft = convert.draft(request, self._limits.recipients)
         if draft.is_small:
             content = compose(draft, message_id=id, date_us=self._now_us())
@@ -120,6 +130,17 @@ class Messages:
         size = request.page_size or _PAGE_SIZE
         page = await self._database.read(queries.list_messages, filter, size, request.page_token)
         return convert.page(page, self._waits_for())
+
+
+async def _idempotency(request: proto.SendMessageRequest, call: Call) -> Idempotency | None:
+    """Return the key of the call and what it stands for: the request, in whatever protocol it came."""
+    key = call.metadata.get("idempotency-key")
+    if key is None:
+        return None
+    check_key(key)
+    if request.ByteSize() <= _SMALL_BYTES:
+        return keyed(key, (request.SerializeToString(deterministic=True),))
+    return await asyncio.to_thread(lambda: keyed(key, (request.SerializeToString(deterministic=True),)))
 
 
 def _sees_only(call: Call) -> UserId | None:

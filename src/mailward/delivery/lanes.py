@@ -7,9 +7,19 @@ more urgent needs serves whoever comes, and bulk mail can never fill what a logi
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from mailward.delivery.lease import Lane
+from mailward.delivery.lease import LANE_NAMES, Lane
+from mailward.errors import InvalidArgument
 
 _RESERVED_AT_MOST = 4  # slots that only codes may take; of 200 connections more would be missed by the others
+
+
+def lane_of(name: str) -> Lane:
+    """Return the lane called `name`, the default one for "". Raises InvalidArgument."""
+    if not name:
+        return Lane.TRANSACTIONAL
+    if name not in LANE_NAMES:
+        raise InvalidArgument("QUEUE-lane", f"a lane is one of {', '.join(LANE_NAMES)}", pointer="/lane")
+    return Lane(LANE_NAMES.index(name))
 
 
 def slots(lane: Lane, total: int) -> int:

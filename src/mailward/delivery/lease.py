@@ -88,6 +88,9 @@ class NewMessage(NamedTuple):
     addresses: tuple[str, ...]
     owner: Owner | None  #: lease it in the same commit; None: it waits in the queue
     mark: Mark | None = None  #: and open the attempt in the same commit; needs `owner`
+    key: str = ""  #: idempotency key; "": none
+    fingerprint: str = ""  #: of what was submitted under `key`
+    replay_of: MessageId | None = None  #: the message that it sends again
 
 
 class OpenAttempt(NamedTuple):

@@ -26,7 +26,7 @@ _CLOCK_SLACK_MS = (
 
 _MESSAGE = """
     SELECT id, sender, reverse_path, subject, size_bytes, smtputf8, ingress, tags, metadata,
-           created_at_us, expires_at_us
+           created_at_us, expires_at_us, (SELECT replay_of FROM replays WHERE message_id = messages.id)
       FROM messages WHERE id = :id
 """
 
@@ -42,7 +42,7 @@ def get_message(tx: Transaction, id: MessageId, sender: UserId | None) -> Messag
 # The inner query bounds the scan, the outer one filters. LIKE only narrows by tag: the exact comparison is `_has_tag`.
 _PAGE = """
     SELECT id, sender, reverse_path, subject, size_bytes, smtputf8, ingress, tags, metadata,
-           created_at_us, expires_at_us
+           created_at_us, expires_at_us, (SELECT replay_of FROM replays WHERE message_id = m.id)
       FROM (SELECT id, sender, reverse_path, subject, size_bytes, smtputf8, ingress, tags, metadata,
                    created_at_us, expires_at_us
               FROM messages WHERE id < :before AND id > :after ORDER BY id DESC LIMIT :scanned) AS m
@@ -147,7 +147,8 @@ def _view(row: Row, recipients: list[Row], attempts: list[Row]) -> MessageView:
     for attempt in timeline:
         for result in attempt.results:
             last[result.address] = result
-    id, sender, reverse_path, subject, size_bytes, smtputf8, ingress, tags, metadata, created_at_us, expires_at_us = row
+    id, sender, reverse_path, subject, size_bytes, smtputf8, ingress, tags, metadata = row[:9]
+    created_at_us, expires_at_us, replay_of = row[9:]
     return MessageView(
         id=id,
         sender=sender,
@@ -166,6 +167,7 @@ def _view(row: Row, recipients: list[Row], attempts: list[Row]) -> MessageView:
             for _, _, address, _, state, since_us, ended, next_at_us in recipients
         ),
         attempts=timeline,
+        replay_of=replay_of,
     )
 
 

@@ -14,6 +14,7 @@ import orjson
 from mailward.db.database import Row, Transaction
 from mailward.delivery import queue_postgres, queue_sqlite
 from mailward.delivery.attempt import encode, result
+from mailward.delivery.idempotency import Earlier, claim_keys
 from mailward.delivery.lease import CloseAttempt, Due, GivenBack, Lane, Lease, NewMessage, OpenAttempt, Owner, Phase
 from mailward.delivery.retry import RetryPolicy, Verdict, after_doubt, overdue
 from mailward.delivery.status import Status
@@ -30,13 +31,27 @@ def _engine(tx: Transaction) -> Any:
     return module
 
 
-def submit(tx: Transaction, items: list[NewMessage]) -> list[bool]:
+def submit(tx: Transaction, items: list[NewMessage]) -> list[bool | Earlier]:
     """Store messages; True for each that is leased to its owner.
 
-    One whose owner's life is over is stored like one without an owner: queued and due at once.
+    One whose owner's life is over is stored like one without an owner: queued and due at once. One whose idempotency
+    key was taken before is not stored.
     """
-    leased: list[bool] = _engine(tx).submit(tx, items)
-    return leased
+    fresh = items
+    earlier: dict[MessageId, Earlier] = {}
+    if keyed := [item for item in items if item.key]:
+        earlier = claim_keys(tx, keyed)
+        fresh = [item for item in items if item.id not in earlier]
+    if replays := [item for item in fresh if item.replay_of is not None]:
+        tx.executemany(_REPLAY, [{"id": item.id, "replay_of": item.replay_of} for item in replays])
+    leased: list[bool] = _engine(tx).submit(tx, fresh) if fresh else []
+    if not earlier:
+        return list(leased)
+    answers = iter(leased)
+    return [earlier[item.id] if item.id in earlier else next(answers) for item in items]
+
+
+_REPLAY = "INSERT INTO replays (message_id, replay_of) VALUES (:id, :replay_of)"
 
 
 def open_attempts(tx: Transaction, items: list[OpenAttempt]) -> list[bool]:

@@ -11,6 +11,7 @@ import orjson
 from mailward import log
 from mailward.db.database import Database
 from mailward.delivery import queue
+from mailward.delivery.idempotency import Earlier, Idempotency, conflict
 from mailward.delivery.lease import LANE_NAMES, Lane, Lease, NewMessage
 from mailward.delivery.worker import Worker
 from mailward.errors import InvalidArgument, MailwardError, Unavailable
@@ -34,7 +35,10 @@ class Submission:
     metadata: Mapping[str, str] = field(default_factory=dict)
     lane: Lane = Lane.TRANSACTIONAL
     lifetime_s: int | None = None  #: from the submission; None: the default
+    expires_at_us: int | None = None  #: instead of `lifetime_s`
     uncertain_retries: int | None = None  #: None: the provider's or the default
+    idempotency: Idempotency | None = None  #: None: every submission is a new one
+    replay_of: MessageId | None = None  #: the message that it sends again
 
 
 class Submissions:
@@ -48,15 +52,18 @@ class Submissions:
         self._lifetime_s = lifetime_s
 
     def submit(self, submission: Submission) -> Future[MessageId]:
-        """Store `submission`. The future resolves after the commit.
+        """Store `submission`. The future resolves after the commit, with the id of the message that stands for it.
 
-        It raises Unavailable when the store cannot be written, InvalidArgument when it cannot hold a value (NUL, a lone
-        surrogate). Canceling it does not undo the submission.
+        That is another than its own when the same was submitted before under its idempotency key. It raises
+        IdempotencyConflict when something else was; Unavailable when the store cannot be written, InvalidArgument when
+        it cannot hold a value (NUL, a lone surrogate). Canceling it does not undo the submission.
         """
         answer: Future[MessageId] = get_running_loop().create_future()
         now_us = self._now_us()
         s = submission
-        expires_at_us = now_us + (self._lifetime_s if s.lifetime_s is None else s.lifetime_s) * 1_000_000
+        expires_at_us = s.expires_at_us
+        if expires_at_us is None:
+            expires_at_us = now_us + (self._lifetime_s if s.lifetime_s is None else s.lifetime_s) * 1_000_000
         lease = self._worker.reserve(s.id, s.lane, s.envelope, s.content, now_us, expires_at_us, s.uncertain_retries)
         message = NewMessage(
             s.id,
@@ -75,6 +82,9 @@ class Submissions:
             s.envelope.recipients,
             None if lease is None else lease.owner,
             None if lease is None else lease.mark,
+            "" if s.idempotency is None else s.idempotency.key,
+            "" if s.idempotency is None else s.idempotency.fingerprint,
+            s.replay_of,
         )
         try:
             stored = self._database.batch(queue.submit, message)
@@ -91,11 +101,19 @@ class Submissions:
         at_us: int,
         lease: Lease | None,
         answer: Future[MessageId],
-        stored: Future[bool],
+        stored: Future[bool | Earlier],
     ) -> None:
         error = stored.exception()
         if error is not None:
             self._refuse(submission.lane, lease, error, answer)
+            return
+        leased = stored.result()
+        if isinstance(leased, Earlier):
+            self._worker.forget(lease)
+            if not answer.done() and leased.same:
+                answer.set_result(leased.message_id)
+            elif not answer.done():
+                answer.set_exception(conflict())
             return
         log.message_accepted(
             submission.id,
@@ -106,7 +124,7 @@ class Submissions:
             sender=submission.sender,
             seconds=(self._now_us() - at_us) / 1e6,
         )
-        if lease is not None and stored.result():
+        if lease is not None and leased:
             self._worker.take(lease)
         else:
             self._worker.drop(submission.lane, lease, None)

@@ -88,6 +88,7 @@ class MessageView:
     expires_at_us: int
     recipients: tuple[RecipientView, ...]  #: in the order of the envelope
     attempts: tuple[AttemptView, ...]  #: oldest first
+    replay_of: MessageId | None = None  #: the message that it sends again
 
     @property
     def status(self) -> Status:

@@ -182,6 +182,12 @@ class Worker:
         else:
             self._store_failed(error)
 
+    def forget(self, lease: Lease | None) -> None:
+        """Nothing was stored: the message was there already."""
+        if lease is not None:
+            self._forget(lease)
+            self._freed()
+
     # The feeder: everything that is not about one message
 
     async def _feed(self) -> None:

@@ -1,6 +1,7 @@
 """Taking in a whole message: checked, its trace and missing fields put on top, nothing else rewritten (RFC 6409 8)."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -32,6 +33,7 @@ class Completed:
     content: bytes  #: with CRLF line ends, ended by CRLF
     subject: str  #: decoded, for display; "" when there is none
     has_utf8_fields: bool  #: the header section is not ASCII (RFC 6532)
+    options: tuple[tuple[str, str], ...] = ()  #: the fields that were meant for us: lower-case name and unfolded value
 
 
 def complete(
@@ -47,7 +49,7 @@ def complete(
     """Return `raw` with what it lacks: Date (`date_us`: µs since 1970), Message-ID, and a Received line.
 
     `domain`: for the Message-ID when From has none that fits. `received`: from `trace`, b"" for none. `options`:
-    lower-case names of fields that were meant for us and are left out, like Bcc and Return-Path.
+    lower-case names of fields that are meant for us: they are returned apart and left out, like Bcc and Return-Path.
     `lines_checked`: the SMTP machine has refused bare CR, bare LF and long lines already.
 
     Raises InvalidArgument when `raw` is no message by RFC 5322: bare CR or LF, NUL, a line over 998 octets, a field
@@ -75,7 +77,9 @@ def complete(
         found = _DOMAIN_OF_FROM.search(_value(lines, at[_FROM]))
         own = new_message_id(message_id, found[1].decode().lower() if found else domain)
         top.append(b"Message-ID: %b\r\n" % own.encode())
+    meant: tuple[tuple[str, str], ...] = ()
     if dropped:
+        meant = tuple(_fields_among(lines, dropped, options)) if options else ()
         rest = raw[len(header) + 2 :]
         kept = [line + b"\r\n" for index, line in enumerate(lines) if index not in dropped]
         top.extend(kept)
@@ -85,7 +89,7 @@ def complete(
     if not raw.endswith(b"\r\n"):
         top.append(b"\r\n")
     subject = _subject(lines, at[_SUBJECT]) if _SUBJECT in at else ""
-    return Completed(b"".join(top), subject, not header.isascii())
+    return Completed(b"".join(top), subject, not header.isascii(), meant)
 
 
 def trace(helo: str, peer: str, by: str, protocol: str) -> bytes:
@@ -132,6 +136,13 @@ def _read_fields(lines: list[bytes], options: frozenset[bytes]) -> tuple[dict[by
     if _FROM not in at or not _value(lines, at[_FROM]).strip():
         raise InvalidArgument("MESSAGE-S9ow", "the message has no From field")
     return at, dropped
+
+
+def _fields_among(lines: list[bytes], dropped: set[int], names: frozenset[bytes]) -> Iterator[tuple[str, str]]:
+    for index in sorted(dropped):
+        if lines[index][0] not in b" \t" and (key := _key(lines[index].partition(b":")[0])) in names:
+            value = _value(lines, index).decode("utf-8", "replace")
+            yield key.decode(), (decode_words(value) if "=?" in value else value).strip()
 
 
 @lru_cache(maxsize=4096)

@@ -1,6 +1,13 @@
 """What the door says when it says no (RFC 5321 4.2.3, RFC 3463, RFC 4954 6)."""
 
-from mailward.errors import MailwardError, PermissionDenied, ResourceExhausted, Unavailable
+from mailward.errors import (
+    IdempotencyConflict,
+    MailwardError,
+    PermissionDenied,
+    ResourceExhausted,
+    TooLarge,
+    Unavailable,
+)
 from mailward.smtp.reply import Reply
 
 NOT_STORED = Reply(451, "4.3.0", "the message cannot be stored now, try again later")
@@ -17,9 +24,11 @@ def refusal(error: BaseException) -> Reply:
     match error:
         case Unavailable():
             return NOT_STORED
+        case TooLarge():
+            return Reply(552, "5.3.4", str(error))
         case ResourceExhausted():
             return Reply(452, "4.3.1", str(error))
-        case PermissionDenied():
+        case PermissionDenied() | IdempotencyConflict():
             return Reply(550, "5.7.1", str(error))
         case MailwardError():
             return Reply(550, "5.6.0", str(error))
@@ -30,8 +39,12 @@ def refusal(error: BaseException) -> Reply:
 def reason_of(error: BaseException) -> str:
     """Return the word under which the refusal is counted."""
     match error:
+        case TooLarge():
+            return "size"
         case ResourceExhausted():
             return "limit"
+        case IdempotencyConflict():
+            return "idempotency"
         case PermissionDenied():
             return "permission"
         case MailwardError() if not isinstance(error, Unavailable):

@@ -11,11 +11,11 @@ from mailward.delivery.submission import Submission
 from mailward.errors import MailwardError
 from mailward.ids import MessageId, UserId, format_message_id
 from mailward.message.address import parse_addr_spec
-from mailward.message.complete import Completed, complete, trace
-from mailward.message.envelope import Envelope
+from mailward.message.complete import trace
 from mailward.smtp.auth import Credentials
 from mailward.smtp.reply import Reply, format_reply
 from mailward.smtp.server import Closed, Event, MessageReceived, ServerConfig, ServerConnection, StartTls
+from mailward.smtpd import intake
 from mailward.smtpd.answers import (
     BAD_CREDENTIALS,
     NO_VERDICT,
@@ -28,6 +28,7 @@ from mailward.smtpd.answers import (
     refusal,
 )
 from mailward.smtpd.door import House, SmtpdSettings, address_of
+from mailward.smtpd.intake import Received
 
 _FOREVER = float("inf")
 
@@ -184,50 +185,34 @@ class Session(asyncio.Protocol):
 
     def _take(self, event: MessageReceived) -> list[Event]:
         """Complete and submit a message; return what the machine goes on with when the answer is known at once."""
-        message_id = self._house.draw_id()
+        received = Received(
+            event,
+            self._house.draw_id(),
+            self._reverse_path,
+            tuple(self._recipients),
+            self._received(event.smtputf8),
+            self._settings.open_sender if self._caller is None else self._caller,
+        )
         if len(event.content) > self._settings.background_bytes:
-            thread = self._loop.run_in_executor(None, self._complete, event, message_id)
-            thread.add_done_callback(lambda done: self._completed(event, message_id, done))
+            self._loop.run_in_executor(None, self._read, received).add_done_callback(self._have_read)
             return []
         try:
-            completed = self._complete(event, message_id)
+            submission = self._read(received)
         except Exception as error:
             return self._refuse(error)
-        return self._submit(event, message_id, completed)
+        return self._submit(submission)
 
-    def _complete(self, event: MessageReceived, message_id: MessageId) -> Completed:
-        return complete(
-            event.content,
-            message_id=message_id,
-            date_us=self._house.now_us(),
-            domain=self._settings.hostname,
-            received=self._received(event.smtputf8),
-            lines_checked=True,
-        )
+    def _read(self, received: Received) -> Submission:
+        return intake.submission(received, hostname=self._settings.hostname, now_us=self._house.now_us())
 
-    def _completed(self, event: MessageReceived, message_id: MessageId, done: Future[Completed]) -> None:
+    def _have_read(self, done: Future[Submission]) -> None:
         try:
-            events = self._submit(event, message_id, done.result())
+            events = self._submit(done.result())
         except Exception as error:
             events = self._refuse(error)
         self._go_on(events)
 
-    def _submit(self, event: MessageReceived, message_id: MessageId, completed: Completed) -> list[Event]:
-        recipients = tuple(self._recipients)
-        if len(recipients) > 1:
-            recipients = tuple(dict.fromkeys(recipients))
-        # A client that says SMTPUTF8 for safety must not make the message one that few providers take.
-        smtputf8 = event.smtputf8 and (
-            completed.has_utf8_fields or not self._reverse_path.isascii() or not all(map(str.isascii, recipients))
-        )
-        submission = Submission(
-            id=message_id,
-            envelope=Envelope(self._reverse_path, recipients, smtputf8),
-            content=completed.content,
-            subject=completed.subject,
-            sender=self._settings.open_sender if self._caller is None else self._caller,
-            ingress="smtp",
-        )
+    def _submit(self, submission: Submission) -> list[Event]:
         try:
             stored = self._house.submit(submission)
         except Exception as error:

@@ -7,6 +7,7 @@ import pytest
 
 from mailward.db.database import Database, Row, Transaction, open_database
 from mailward.delivery import nodes, queue
+from mailward.delivery.idempotency import Earlier
 from mailward.delivery.lease import Ended, GivenBack, Lane, Lease, NewMessage, Owner
 from mailward.delivery.queue import ClaimRequest, LeaseLost
 from mailward.delivery.retry import RetryPolicy
@@ -19,7 +20,9 @@ async def living_node(database: Database, name: str = "a") -> Owner:
 
 
 async def submit(database: Database, *messages: NewMessage) -> list[bool]:
-    return list(await asyncio.gather(*[database.batch(queue.submit, message) for message in messages]))
+    answers = await asyncio.gather(*[database.batch(queue.submit, message) for message in messages])
+    assert not any(isinstance(answer, Earlier) for answer in answers)
+    return [answer is True for answer in answers]
 
 
 async def claim(database: Database, owner: Owner, **changes: Any) -> list[Lease]:

@@ -69,3 +69,28 @@ CREATE TABLE nodes (
     epoch           INTEGER NOT NULL, -- counts its lives; a lease of an earlier one is void
     heartbeat_at_us INTEGER NOT NULL
 );
+
+-- Few messages have a key, or send an older one again: what no message needs is not in its row.
+
+CREATE TABLE idempotency_keys (
+    sender        TEXT NOT NULL,    -- user id of the submitter, whose namespace the key is in
+    key           TEXT NOT NULL,
+    fingerprint   TEXT NOT NULL,    -- of what was submitted under it, hexadecimal
+    message_id    INTEGER NOT NULL, -- what came of it
+    created_at_us INTEGER NOT NULL,
+    PRIMARY KEY (sender, key)
+-- only sqlite
+) STRICT, WITHOUT ROWID;
+-- only postgresql
+);
+-- both
+
+CREATE INDEX idempotency_keys_age ON idempotency_keys (created_at_us);
+
+CREATE TABLE replays (
+    message_id INTEGER PRIMARY KEY, -- the newer message
+    replay_of  INTEGER NOT NULL     -- the older one
+);
+
+-- Doubts are few, and must be found among any number of messages.
+CREATE INDEX recipients_uncertain ON recipients (message_id) WHERE state = 'uncertain';

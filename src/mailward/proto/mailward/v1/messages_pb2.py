@@ -28,7 +28,7 @@ from mailward.proto.validate import validate_pb2 as validate_dot_validate__pb2
 from mailward.proto.zitadel import options_pb2 as zitadel_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1amailward/v1/messages.proto\x12\x0bmailward.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17validate/validate.proto\x1a\x15zitadel/options.proto\"\xd7\x04\n\x12SendMessageRequest\x12\x16\n\x04\x66rom\x18\x01 \x01(\tB\x08\xfa\x42\x05r\x03\x18\xe8\x07\x12\x15\n\x02to\x18\x02 \x03(\tB\t\xfa\x42\x06\x92\x01\x03\x10\xe8\x07\x12\x15\n\x02\x63\x63\x18\x03 \x03(\tB\t\xfa\x42\x06\x92\x01\x03\x10\xe8\x07\x12\x16\n\x03\x62\x63\x63\x18\x04 \x03(\tB\t\xfa\x42\x06\x92\x01\x03\x10\xe8\x07\x12\x1a\n\x08reply_to\x18\x05 \x03(\tB\x08\xfa\x42\x05\x92\x01\x02\x10\x64\x12\x19\n\x07subject\x18\x06 \x01(\tB\x08\xfa\x42\x05r\x03\x18\xd0\x0f\x12\x0c\n\x04text\x18\x07 \x01(\t\x12\x0c\n\x04html\x18\x08 \x01(\t\x12G\n\x07headers\x18\t \x03(\x0b\x32,.mailward.v1.SendMessageRequest.HeadersEntryB\x08\xfa\x42\x05\x9a\x01\x02\x10\x64\x12\x36\n\x0b\x61ttachments\x18\n \x03(\x0b\x32\x17.mailward.v1.AttachmentB\x08\xfa\x42\x05\x92\x01\x02\x10\x64\x12\x1e\n\x04tags\x18\x0b \x03(\tB\x10\xfa\x42\r\x92\x01\n\x10\x14\"\x06r\x04\x10\x01\x18\x64\x12X\n\x08metadata\x18\x0c \x03(\x0b\x32-.mailward.v1.SendMessageRequest.MetadataEntryB\x17\xfa\x42\x14\x9a\x01\x11\x10\x32\"\x06r\x04\x10\x01\x18\x64*\x05r\x03\x18\xe8\x07\x12\x0b\n\x03raw\x18\r \x01(\x0c\x12\'\n\x08\x65nvelope\x18\x0e \x01(\x0b\x32\x15.mailward.v1.Envelope\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"u\n\nAttachment\x12\x18\n\x04name\x18\x01 \x01(\tB\n\xfa\x42\x07r\x05\x10\x01\x18\xff\x01\x12\x1e\n\x0c\x63ontent_type\x18\x02 \x01(\tB\x08\xfa\x42\x05r\x03\x18\xff\x01\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\x0c\x12\x1c\n\ncontent_id\x18\x04 \x01(\tB\x08\xfa\x42\x05r\x03\x18\xff\x01\";\n\x08\x45nvelope\x12\x16\n\x04\x66rom\x18\x01 \x01(\tB\x08\xfa\x42\x05r\x03\x18\xe8\x07\x12\x17\n\x02to\x18\x02 \x03(\tB\x0b\xfa\x42\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"0\n\x13SendMessageResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\"*\n\x11GetMessageRequest\x12\x15\n\x02id\x18\x01 \x01(\tB\t\xfa\x42\x06r\x04\x10\x01\x18\x64\"\x84\x02\n\x13ListMessagesRequest\x12\x16\n\x05state\x18\x01 \x01(\tB\x07\xfa\x42\x04r\x02\x18\x14\x12\x1b\n\trecipient\x18\x02 \x01(\tB\x08\xfa\x42\x05r\x03\x18\xe8\x07\x12\x14\n\x03tag\x18\x03 \x01(\tB\x07\xfa\x42\x04r\x02\x18\x64\x12\x31\n\rcreated_after\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63reated_before\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\tpage_size\x18\x06 \x01(\x05\x42\n\xfa\x42\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x07 \x01(\tB\x08\xfa\x42\x05r\x03\x18\xf4\x03\"W\n\x14ListMessagesResponse\x12&\n\x08messages\x18\x01 \x03(\x0b\x32\x14.mailward.v1.Message\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xe5\x02\n\x07Message\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0c\n\x04\x66rom\x18\x03 \x01(\t\x12*\n\nrecipients\x18\x04 \x03(\x0b\x32\x16.mailward.v1.Recipient\x12&\n\x08\x61ttempts\x18\x05 \x03(\x0b\x32\x14.mailward.v1.Attempt\x12\x0f\n\x07subject\x18\x06 \x01(\t\x12\x0c\n\x04tags\x18\x07 \x03(\t\x12\x34\n\x08metadata\x18\x08 \x03(\x0b\x32\".mailward.v1.Message.MetadataEntry\x12\x12\n\nsize_bytes\x18\t \x01(\r\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bwaiting_for\x18\x0b \x01(\t\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xca\x01\n\tRecipient\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x33\n\x0fnext_attempt_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61ttempts\x18\x04 \x01(\x05\x12&\n\nlast_reply\x18\x05 \x01(\x0b\x32\x12.mailward.v1.Reply\x12.\n\nsettled_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xcc\x01\n\x07\x41ttempt\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0bprovider_id\x18\x02 \x01(\t\x12.\n\nstarted_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07outcome\x18\x05 \x01(\t\x12\x31\n\nrecipients\x18\x06 \x03(\x0b\x32\x1d.mailward.v1.AttemptRecipient\"u\n\x10\x41ttemptRecipient\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0f\n\x07outcome\x18\x02 \x01(\t\x12!\n\x05reply\x18\x03 \x01(\x0b\x32\x12.mailward.v1.Reply\x12\r\n\x05stage\x18\x04 \x01(\t\x12\r\n\x05\x66\x61ult\x18\x05 \x01(\t\"5\n\x05Reply\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x10\n\x08\x65nhanced\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t2\xfb\x02\n\x0eMessageService\x12{\n\x0bSendMessage\x12\x1f.mailward.v1.SendMessageRequest\x1a .mailward.v1.SendMessageResponse\")\x82\xb5\x18\x0e\n\x0cmessage.send\x82\xd3\xe4\x93\x02\x11\"\x0c/v1/messages:\x01*\x12o\n\nGetMessage\x12\x1e.mailward.v1.GetMessageRequest\x1a\x14.mailward.v1.Message\"+\x82\xb5\x18\x0e\n\x0cmessage.read\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/messages/{id}\x12{\n\x0cListMessages\x12 .mailward.v1.ListMessagesRequest\x1a!.mailward.v1.ListMessagesResponse\"&\x82\xb5\x18\x0e\n\x0cmessage.read\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/messagesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1amailward/v1/messages.proto\x12\x0bmailward.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17validate/validate.proto\x1a\x15zitadel/options.proto\"\xf8\x05\n\x12SendMessageRequest\x12\x16\n\x04\x66rom\x18\x01 \x01(\tB\x08\xfa\x42\x05r\x03\x18\xe8\x07\x12\x15\n\x02to\x18\x02 \x03(\tB\t\xfa\x42\x06\x92\x01\x03\x10\xe8\x07\x12\x15\n\x02\x63\x63\x18\x03 \x03(\tB\t\xfa\x42\x06\x92\x01\x03\x10\xe8\x07\x12\x16\n\x03\x62\x63\x63\x18\x04 \x03(\tB\t\xfa\x42\x06\x92\x01\x03\x10\xe8\x07\x12\x1a\n\x08reply_to\x18\x05 \x03(\tB\x08\xfa\x42\x05\x92\x01\x02\x10\x64\x12\x19\n\x07subject\x18\x06 \x01(\tB\x08\xfa\x42\x05r\x03\x18\xd0\x0f\x12\x0c\n\x04text\x18\x07 \x01(\t\x12\x0c\n\x04html\x18\x08 \x01(\t\x12G\n\x07headers\x18\t \x03(\x0b\x32,.mailward.v1.SendMessageRequest.HeadersEntryB\x08\xfa\x42\x05\x9a\x01\x02\x10\x64\x12\x36\n\x0b\x61ttachments\x18\n \x03(\x0b\x32\x17.mailward.v1.AttachmentB\x08\xfa\x42\x05\x92\x01\x02\x10\x64\x12\x1e\n\x04tags\x18\x0b \x03(\tB\x10\xfa\x42\r\x92\x01\n\x10\x14\"\x06r\x04\x10\x01\x18\x64\x12X\n\x08metadata\x18\x0c \x03(\x0b\x32-.mailward.v1.SendMessageRequest.MetadataEntryB\x17\xfa\x42\x14\x9a\x01\x11\x10\x32\"\x06r\x04\x10\x01\x18\x64*\x05r\x03\x18\xe8\x07\x12\x0b\n\x03raw\x18\r \x01(\x0c\x12\'\n\x08\x65nvelope\x18\x0e \x01(\x0b\x32\x15.mailward.v1.Envelope\x12\x15\n\x04lane\x18\x0f \x01(\tB\x07\xfa\x42\x04r\x02\x18\x14\x12.\n\nexpires_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x03ttl\x18\x11 \x01(\rB\n\xfa\x42\x07*\x05\x18\x80\x9a\x9e\x01\x12)\n\x11uncertain_retries\x18\x12 \x01(\x05\x42\t\xfa\x42\x06\x1a\x04\x18\x64(\x00H\x00\x88\x01\x01\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x14\n\x12_uncertain_retries\"u\n\nAttachment\x12\x18\n\x04name\x18\x01 \x01(\tB\n\xfa\x42\x07r\x05\x10\x01\x18\xff\x01\x12\x1e\n\x0c\x63ontent_type\x18\x02 \x01(\tB\x08\xfa\x42\x05r\x03\x18\xff\x01\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\x0c\x12\x1c\n\ncontent_id\x18\x04 \x01(\tB\x08\xfa\x42\x05r\x03\x18\xff\x01\";\n\x08\x45nvelope\x12\x16\n\x04\x66rom\x18\x01 \x01(\tB\x08\xfa\x42\x05r\x03\x18\xe8\x07\x12\x17\n\x02to\x18\x02 \x03(\tB\x0b\xfa\x42\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"0\n\x13SendMessageResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\"*\n\x11GetMessageRequest\x12\x15\n\x02id\x18\x01 \x01(\tB\t\xfa\x42\x06r\x04\x10\x01\x18\x64\"\x84\x02\n\x13ListMessagesRequest\x12\x16\n\x05state\x18\x01 \x01(\tB\x07\xfa\x42\x04r\x02\x18\x14\x12\x1b\n\trecipient\x18\x02 \x01(\tB\x08\xfa\x42\x05r\x03\x18\xe8\x07\x12\x14\n\x03tag\x18\x03 \x01(\tB\x07\xfa\x42\x04r\x02\x18\x64\x12\x31\n\rcreated_after\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63reated_before\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\tpage_size\x18\x06 \x01(\x05\x42\n\xfa\x42\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x07 \x01(\tB\x08\xfa\x42\x05r\x03\x18\xf4\x03\"W\n\x14ListMessagesResponse\x12&\n\x08messages\x18\x01 \x03(\x0b\x32\x14.mailward.v1.Message\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb6\x03\n\x07Message\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0c\n\x04\x66rom\x18\x03 \x01(\t\x12*\n\nrecipients\x18\x04 \x03(\x0b\x32\x16.mailward.v1.Recipient\x12&\n\x08\x61ttempts\x18\x05 \x03(\x0b\x32\x14.mailward.v1.Attempt\x12\x0f\n\x07subject\x18\x06 \x01(\t\x12\x0c\n\x04tags\x18\x07 \x03(\t\x12\x34\n\x08metadata\x18\x08 \x03(\x0b\x32\".mailward.v1.Message.MetadataEntry\x12\x12\n\nsize_bytes\x18\t \x01(\r\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bwaiting_for\x18\x0b \x01(\t\x12\x0c\n\x04lane\x18\x0c \x01(\t\x12.\n\nexpires_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\treplay_of\x18\x0e \x01(\t\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd8\x01\n\tRecipient\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x33\n\x0fnext_attempt_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61ttempts\x18\x04 \x01(\x05\x12&\n\nlast_reply\x18\x05 \x01(\x0b\x32\x12.mailward.v1.Reply\x12.\n\nsettled_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04held\x18\x07 \x01(\x08\"\xcc\x01\n\x07\x41ttempt\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0bprovider_id\x18\x02 \x01(\t\x12.\n\nstarted_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07outcome\x18\x05 \x01(\t\x12\x31\n\nrecipients\x18\x06 \x03(\x0b\x32\x1d.mailward.v1.AttemptRecipient\"u\n\x10\x41ttemptRecipient\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0f\n\x07outcome\x18\x02 \x01(\t\x12!\n\x05reply\x18\x03 \x01(\x0b\x32\x12.mailward.v1.Reply\x12\r\n\x05stage\x18\x04 \x01(\t\x12\r\n\x05\x66\x61ult\x18\x05 \x01(\t\"5\n\x05Reply\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x10\n\x08\x65nhanced\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t2\xfb\x02\n\x0eMessageService\x12{\n\x0bSendMessage\x12\x1f.mailward.v1.SendMessageRequest\x1a .mailward.v1.SendMessageResponse\")\x82\xb5\x18\x0e\n\x0cmessage.send\x82\xd3\xe4\x93\x02\x11\"\x0c/v1/messages:\x01*\x12o\n\nGetMessage\x12\x1e.mailward.v1.GetMessageRequest\x1a\x14.mailward.v1.Message\"+\x82\xb5\x18\x0e\n\x0cmessage.read\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/messages/{id}\x12{\n\x0cListMessages\x12 .mailward.v1.ListMessagesRequest\x1a!.mailward.v1.ListMessagesResponse\"&\x82\xb5\x18\x0e\n\x0cmessage.read\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/messagesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -59,6 +59,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDMESSAGEREQUEST'].fields_by_name['tags']._serialized_options = b'\372B\r\222\001\n\020\024\"\006r\004\020\001\030d'
   _globals['_SENDMESSAGEREQUEST'].fields_by_name['metadata']._loaded_options = None
   _globals['_SENDMESSAGEREQUEST'].fields_by_name['metadata']._serialized_options = b'\372B\024\232\001\021\0202\"\006r\004\020\001\030d*\005r\003\030\350\007'
+  _globals['_SENDMESSAGEREQUEST'].fields_by_name['lane']._loaded_options = None
+  _globals['_SENDMESSAGEREQUEST'].fields_by_name['lane']._serialized_options = b'\372B\004r\002\030\024'
+  _globals['_SENDMESSAGEREQUEST'].fields_by_name['ttl']._loaded_options = None
+  _globals['_SENDMESSAGEREQUEST'].fields_by_name['ttl']._serialized_options = b'\372B\007*\005\030\200\232\236\001'
+  _globals['_SENDMESSAGEREQUEST'].fields_by_name['uncertain_retries']._loaded_options = None
+  _globals['_SENDMESSAGEREQUEST'].fields_by_name['uncertain_retries']._serialized_options = b'\372B\006\032\004\030d(\000'
   _globals['_ATTACHMENT'].fields_by_name['name']._loaded_options = None
   _globals['_ATTACHMENT'].fields_by_name['name']._serialized_options = b'\372B\007r\005\020\001\030\377\001'
   _globals['_ATTACHMENT'].fields_by_name['content_type']._loaded_options = None
@@ -90,35 +96,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MESSAGESERVICE'].methods_by_name['ListMessages']._loaded_options = None
   _globals['_MESSAGESERVICE'].methods_by_name['ListMessages']._serialized_options = b'\202\265\030\016\n\014message.read\202\323\344\223\002\016\022\014/v1/messages'
   _globals['_SENDMESSAGEREQUEST']._serialized_start=155
-  _globals['_SENDMESSAGEREQUEST']._serialized_end=754
-  _globals['_SENDMESSAGEREQUEST_HEADERSENTRY']._serialized_start=659
-  _globals['_SENDMESSAGEREQUEST_HEADERSENTRY']._serialized_end=705
-  _globals['_SENDMESSAGEREQUEST_METADATAENTRY']._serialized_start=707
-  _globals['_SENDMESSAGEREQUEST_METADATAENTRY']._serialized_end=754
-  _globals['_ATTACHMENT']._serialized_start=756
-  _globals['_ATTACHMENT']._serialized_end=873
-  _globals['_ENVELOPE']._serialized_start=875
-  _globals['_ENVELOPE']._serialized_end=934
-  _globals['_SENDMESSAGERESPONSE']._serialized_start=936
-  _globals['_SENDMESSAGERESPONSE']._serialized_end=984
-  _globals['_GETMESSAGEREQUEST']._serialized_start=986
-  _globals['_GETMESSAGEREQUEST']._serialized_end=1028
-  _globals['_LISTMESSAGESREQUEST']._serialized_start=1031
-  _globals['_LISTMESSAGESREQUEST']._serialized_end=1291
-  _globals['_LISTMESSAGESRESPONSE']._serialized_start=1293
-  _globals['_LISTMESSAGESRESPONSE']._serialized_end=1380
-  _globals['_MESSAGE']._serialized_start=1383
-  _globals['_MESSAGE']._serialized_end=1740
-  _globals['_MESSAGE_METADATAENTRY']._serialized_start=707
-  _globals['_MESSAGE_METADATAENTRY']._serialized_end=754
-  _globals['_RECIPIENT']._serialized_start=1743
-  _globals['_RECIPIENT']._serialized_end=1945
-  _globals['_ATTEMPT']._serialized_start=1948
-  _globals['_ATTEMPT']._serialized_end=2152
-  _globals['_ATTEMPTRECIPIENT']._serialized_start=2154
-  _globals['_ATTEMPTRECIPIENT']._serialized_end=2271
-  _globals['_REPLY']._serialized_start=2273
-  _globals['_REPLY']._serialized_end=2326
-  _globals['_MESSAGESERVICE']._serialized_start=2329
-  _globals['_MESSAGESERVICE']._serialized_end=2708
+  _globals['_SENDMESSAGEREQUEST']._serialized_end=915
+  _globals['_SENDMESSAGEREQUEST_HEADERSENTRY']._serialized_start=798
+  _globals['_SENDMESSAGEREQUEST_HEADERSENTRY']._serialized_end=844
+  _globals['_SENDMESSAGEREQUEST_METADATAENTRY']._serialized_start=846
+  _globals['_SENDMESSAGEREQUEST_METADATAENTRY']._serialized_end=893
+  _globals['_ATTACHMENT']._serialized_start=917
+  _globals['_ATTACHMENT']._serialized_end=1034
+  _globals['_ENVELOPE']._serialized_start=1036
+  _globals['_ENVELOPE']._serialized_end=1095
+  _globals['_SENDMESSAGERESPONSE']._serialized_start=1097
+  _globals['_SENDMESSAGERESPONSE']._serialized_end=1145
+  _globals['_GETMESSAGEREQUEST']._serialized_start=1147
+  _globals['_GETMESSAGEREQUEST']._serialized_end=1189
+  _globals['_LISTMESSAGESREQUEST']._serialized_start=1192
+  _globals['_LISTMESSAGESREQUEST']._serialized_end=1452
+  _globals['_LISTMESSAGESRESPONSE']._serialized_start=1454
+  _globals['_LISTMESSAGESRESPONSE']._serialized_end=1541
+  _globals['_MESSAGE']._serialized_start=1544
+  _globals['_MESSAGE']._serialized_end=1982
+  _globals['_MESSAGE_METADATAENTRY']._serialized_start=846
+  _globals['_MESSAGE_METADATAENTRY']._serialized_end=893
+  _globals['_RECIPIENT']._serialized_start=1985
+  _globals['_RECIPIENT']._serialized_end=2201
+  _globals['_ATTEMPT']._serialized_start=2204
+  _globals['_ATTEMPT']._serialized_end=2408
+  _globals['_ATTEMPTRECIPIENT']._serialized_start=2410
+  _globals['_ATTEMPTRECIPIENT']._serialized_end=2527
+  _globals['_REPLY']._serialized_start=2529
+  _globals['_REPLY']._serialized_end=2582
+  _globals['_MESSAGESERVICE']._serialized_start=2585
+  _globals['_MESSAGESERVICE']._serialized_end=2964
 # @@protoc_insertion_point(module_scope)

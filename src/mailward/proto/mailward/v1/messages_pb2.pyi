@@ -83,6 +83,10 @@ class SendMessageRequest(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     RAW_FIELD_NUMBER: _builtins.int
     ENVELOPE_FIELD_NUMBER: _builtins.int
+    LANE_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    UNCERTAIN_RETRIES_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     """Up to 2000 characters, any script."""
     text: _builtins.str
@@ -90,8 +94,18 @@ class SendMessageRequest(_message.Message):
     html: _builtins.str
     """HTML body."""
     raw: _builtins.bytes
-    """A whole RFC 5322 message, base64 in JSON. Then `envelope` is needed, and of the other fields only `tags` and
-    `metadata` may be set. Missing Date and Message-ID are added, Bcc is dropped, the rest is left as it is.
+    """A whole RFC 5322 message, base64 in JSON. Then `envelope` is needed, and of the other fields only those that
+    are not part of the mail (`tags`, `lane`, ...) may be set. Missing Date and Message-ID are added, Bcc is dropped, the rest is left as it is.
+    """
+    lane: _builtins.str
+    """How urgent it is: "otp" (a code somebody waits for), "transactional" or "bulk"; empty: transactional. Each lane has
+    its share of the connections, and otp always finds some free.
+    """
+    ttl: _builtins.int
+    """The same as a number of seconds from now, 1 to 2592000 (30 days); 0: not set. Not together with `expires_at`."""
+    uncertain_retries: _builtins.int
+    """How often to try again when nobody knows whether the provider took it: each time may be a copy too many. 0: never,
+    an operator decides. Absent: as the operator has set it.
     """
     @_builtins.property
     def to(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -129,6 +143,12 @@ class SendMessageRequest(_message.Message):
     def envelope(self) -> Global___Envelope:
         """Who gets `raw`."""
 
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """No attempt starts at or after this moment; who did not get the mail by then is "expired". Absent: a lifetime that
+        the operator has set, 72 hours unless changed. At most 30 days ahead.
+        """
+
     def __init__(
         self,
         *,
@@ -145,12 +165,18 @@ class SendMessageRequest(_message.Message):
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         raw: _builtins.bytes = ...,
         envelope: Global___Envelope | None = ...,
+        lane: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        ttl: _builtins.int = ...,
+        uncertain_retries: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["envelope", b"envelope"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_uncertain_retries", b"_uncertain_retries", "envelope", b"envelope", "expires_at", b"expires_at", "uncertain_retries", b"uncertain_retries"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "bcc", b"bcc", "cc", b"cc", "envelope", b"envelope", "from", b"from", "headers", b"headers", "html", b"html", "metadata", b"metadata", "raw", b"raw", "reply_to", b"reply_to", "subject", b"subject", "tags", b"tags", "text", b"text", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_uncertain_retries", b"_uncertain_retries", "attachments", b"attachments", "bcc", b"bcc", "cc", b"cc", "envelope", b"envelope", "expires_at", b"expires_at", "from", b"from", "headers", b"headers", "html", b"html", "lane", b"lane", "metadata", b"metadata", "raw", b"raw", "reply_to", b"reply_to", "subject", b"subject", "tags", b"tags", "text", b"text", "to", b"to", "ttl", b"ttl", "uncertain_retries", b"uncertain_retries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__uncertain_retries: _TypeAlias = _typing.Literal["uncertain_retries"]  # noqa: Y015
+    _WhichOneofArgType__uncertain_retries: _TypeAlias = _typing.Literal["_uncertain_retries", b"_uncertain_retries"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__uncertain_retries) -> _WhichOneofReturnType__uncertain_retries | None: ...
 
 Global___SendMessageRequest: _TypeAlias = SendMessageRequest  # noqa: Y015
 
@@ -370,6 +396,9 @@ class Message(_message.Message):
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     WAITING_FOR_FIELD_NUMBER: _builtins.int
+    LANE_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    REPLAY_OF_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """"msg_" and 18 digits."""
     state: _builtins.str
@@ -382,6 +411,10 @@ class Message(_message.Message):
     """Of the message as it is sent, without dot-stuffing."""
     waiting_for: _builtins.str
     """Why nothing happens now, e.g. "no active provider"; empty: nothing holds it up."""
+    lane: _builtins.str
+    """"otp", "transactional" or "bulk"."""
+    replay_of: _builtins.str
+    """Id of the message that this one sends again; empty: it is no replay."""
     @_builtins.property
     def recipients(self) -> _containers.RepeatedCompositeFieldContainer[Global___Recipient]: ...
     @_builtins.property
@@ -396,6 +429,10 @@ class Message(_message.Message):
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was accepted."""
 
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """No attempt starts at or after it."""
+
     def __init__(
         self,
         *,
@@ -409,10 +446,13 @@ class Message(_message.Message):
         size_bytes: _builtins.int = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         waiting_for: _builtins.str = ...,
+        lane: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        replay_of: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "created_at", b"created_at", "from", b"from", "id", b"id", "metadata", b"metadata", "recipients", b"recipients", "size_bytes", b"size_bytes", "state", b"state", "subject", b"subject", "tags", b"tags", "waiting_for", b"waiting_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "created_at", b"created_at", "expires_at", b"expires_at", "from", b"from", "id", b"id", "lane", b"lane", "metadata", b"metadata", "recipients", b"recipients", "replay_of", b"replay_of", "size_bytes", b"size_bytes", "state", b"state", "subject", b"subject", "tags", b"tags", "waiting_for", b"waiting_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -430,11 +470,14 @@ class Recipient(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     LAST_REPLY_FIELD_NUMBER: _builtins.int
     SETTLED_AT_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     state: _builtins.str
     """As Message.state."""
     attempts: _builtins.int
     """Attempts so far."""
+    held: _builtins.bool
+    """Uncertain, and no attempt will follow by itself: an operator has to decide."""
     @_builtins.property
     def next_attempt_at(self) -> _timestamp_pb2.Timestamp:
         """Absent when no attempt is due."""
@@ -456,10 +499,11 @@ class Recipient(_message.Message):
         attempts: _builtins.int = ...,
         last_reply: Global___Reply | None = ...,
         settled_at: _timestamp_pb2.Timestamp | None = ...,
+        held: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["last_reply", b"last_reply", "next_attempt_at", b"next_attempt_at", "settled_at", b"settled_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "attempts", b"attempts", "last_reply", b"last_reply", "next_attempt_at", b"next_attempt_at", "settled_at", b"settled_at", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "attempts", b"attempts", "held", b"held", "last_reply", b"last_reply", "next_attempt_at", b"next_attempt_at", "settled_at", b"settled_at", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,131 @@
+"""Idempotency keys: whoever submits the same again under the same key gets the first message again (SQL)."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import orjson
+
+from mailward.db.database import Row, Transaction
+from mailward.delivery.lease import NewMessage
+from mailward.errors import IdempotencyConflict, InvalidArgument
+from mailward.ids import MessageId
+
+MAX_KEY_CHARACTERS = 256
+KEPT_US = 72 * 3600 * 1_000_000  #: how long a key is remembered, at least
+
+_is_key = re.compile(rf"[ -~]{{1,{MAX_KEY_CHARACTERS}}}").fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """A key in its submitter's namespace, and what was submitted under it."""
+
+    key: str
+    fingerprint: str  #: hexadecimal; equal for requests that mean the same
+
+
+def keyed(key: str, parts: Iterable[bytes]) -> Idempotency:
+    """Return the idempotency of a submission that consists of `parts`. Raises InvalidArgument for a bad key.
+
+    Takes a millisecond for every 2 MB.
+    """
+    check_key(key)
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(b"%d:" % len(part))
+        digest.update(part)
+    return Idempotency(key, digest.hexdigest())
+
+
+def check_key(key: str) -> None:
+    """Raise InvalidArgument unless `key` is one."""
+    if not _is_key(key):
+        raise InvalidArgument(
+            "QUEUE-key", f"an idempotency key is 1 to {MAX_KEY_CHARACTERS} printable ASCII characters"
+        )
+
+
+class Earlier(NamedTuple):
+    """What a key was used for before."""
+
+    message_id: MessageId
+    same: bool  #: it was the same submission
+
+
+def conflict() -> IdempotencyConflict:
+    """Return the error for a key that was used for something else."""
+    return IdempotencyConflict(
+        "QUEUE-reuse", "this idempotency key was used for another message; a new message needs a new key"
+    )
+
+
+# A key that another node is about to commit is waited for. Sorted, so that two nodes cannot wait for each other.
+_CLAIM = {
+    "sqlite": """
+        INSERT INTO idempotency_keys (sender, key, fingerprint, message_id, created_at_us)
+        SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?) WHERE true
+            ON CONFLICT (sender, key) DO NOTHING
+        RETURNING message_id
+    """,
+    "postgresql": """
+        INSERT INTO idempotency_keys (sender, key, fingerprint, message_id, created_at_us)
+        SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[])
+                   AS v (sender, key, fingerprint, message_id, created_at_us)
+         ORDER BY sender, key, message_id
+            ON CONFLICT (sender, key) DO NOTHING
+        RETURNING message_id
+    """,
+}
+
+_KNOWN = {
+    "sqlite": """
+        SELECT v.value ->> 2, k.fingerprint, k.message_id
+          FROM json_each(?) AS v JOIN idempotency_keys AS k ON k.sender = v.value ->> 0 AND k.key = v.value ->> 1
+    """,
+    "postgresql": """
+        SELECT v.id, k.fingerprint, k.message_id
+          FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS v (sender, key, id)
+          JOIN idempotency_keys AS k ON k.sender = v.sender AND k.key = v.key
+    """,
+}
+
+
+def claim_keys(tx: Transaction, items: Sequence[NewMessage]) -> dict[MessageId, Earlier]:
+    """Take the keys of `items`, which all have one; return, by id of the item, what was submitted before under its key.
+
+    The first of several with one key takes it. What is returned must not be stored; the rest must be, in this
+    transaction.
+    """
+    # Sorted here for SQLite; by key, then by age of the id.
+    rows = sorted((item.sender, item.key, item.fingerprint, item.id, item.created_at_us) for item in items)
+    taken = {id for (id,) in _run(tx, _CLAIM, rows)}
+    late = {item.id: item for item in items if item.id not in taken}
+    if not late:
+        return {}
+    known = _run(tx, _KNOWN, [(item.sender, item.key, item.id) for item in late.values()])
+    return {
+        MessageId(id): Earlier(MessageId(earlier), fingerprint == late[id].fingerprint)
+        for id, fingerprint, earlier in known
+    }
+
+
+def _run(tx: Transaction, sql: dict[str, str], rows: Sequence[Sequence[Any]]) -> list[Row]:
+    if tx.dialect == "sqlite":
+        return tx.run(sql["sqlite"], (orjson.dumps(rows).decode(),))
+    return tx.run(sql["postgresql"], [list(column) for column in zip(*rows, strict=True)])
+
+
+_EXPIRE = """
+    DELETE FROM idempotency_keys
+     WHERE (sender, key) IN (
+           SELECT sender, key FROM idempotency_keys WHERE created_at_us < :before_us
+            ORDER BY created_at_us LIMIT :limit)
+"""
+
+
+def expire_keys(tx: Transaction, before_us: int, limit: int) -> int:
+    """Forget up to `limit` of the oldest keys taken before `before_us`; return how many."""
+    return tx.execute(_EXPIRE, before_us=before_us, limit=limit)
