@@ -61,7 +61,8 @@ _sink = _Sink()
 def configure(level: Level, *, console: bool, fd: int = 2) -> None:
     """Write lines of `level` and above to `fd`; `console` chooses plain text for people instead of JSON."""
     _sink.rank, _sink.console, _sink.fd = _RANK[level], console, fd
-    logging.basicConfig(handlers=[_Bridge()], level=_sink.rank, force=True)
+    # At debug level libraries show what passes through them: hpack prints every Authorization field.
+    logging.basicConfig(handlers=[_Bridge()], level=max(_sink.rank, logging.INFO), force=True)
 
 
 def flush() -> None:

@@ -77,6 +77,16 @@ def plain_message(user: str, password: str) -> bytes:
     return b"\0%b\0%b" % (user.encode(), password.encode())
 
 
+def without_secrets(text: str, user: str, password: str) -> str:
+    """Return `text` with the password of `user` as "***", in each form in which it went over the wire.
+
+    For what a server answers to AUTH: some repeat what they were told.
+    """
+    for secret in (encode(plain_message(user, password)), encode(password.encode())):
+        text = text.replace(secret.decode(), "***")
+    return text.replace(password, "***") if password else text
+
+
 def parse_plain(message: bytes) -> Credentials:
     """Return what `message` claims. Raises MalformedResponse."""
     parts = text(message).split("\0")

@@ -3,7 +3,9 @@
 import asyncio
 import ssl
 from collections.abc import Callable
+from dataclasses import replace
 
+from mailward.smtp.auth import without_secrets
 from mailward.smtp.client import Answer
 from mailward.transport import egress
 from mailward.transport.base import RelaySettings, TlsMode
@@ -182,13 +184,18 @@ class _Opening:
         offers = connection.machine.offers
         if not offers:
             raise local(Stage.AUTH, "auth_not_offered", "4.7.0", "the server does not offer AUTH")
+        password = settings.password.reveal()
         try:
-            connection.machine.authenticate(settings.user, settings.password.reveal())
+            connection.machine.authenticate(settings.user, password)
         except ValueError:
             words = f"the server offers {' '.join(sorted(offers))} only"
             raise local(Stage.AUTH, "auth_mechanism_unsupported", "4.7.0", words) from None
-        answer = await connection.wait(settings.deadlines.command_s)
-        self._expect(answer, Stage.AUTH, "auth_rejected")
+        try:
+            answer = await connection.wait(settings.deadlines.command_s)
+        except Trouble as trouble:  # It may show what the server said.
+            raise trouble.worded(without_secrets(trouble.reply.text, settings.user, password)) from None
+        words = without_secrets(answer.reply.text, settings.user, password)
+        self._expect(replace(answer, reply=replace(answer.reply, text=words)), Stage.AUTH, "auth_rejected")
 
     async def _load_context(self) -> ssl.SSLContext:
         try:

@@ -1,5 +1,7 @@
 """What ends a conversation early: where, whose fault, and a stable code for reports."""
 
+from dataclasses import replace
+
 from mailward.smtp.reply import Reply
 from mailward.transport.outcome import Fault, Stage
 
@@ -17,6 +19,11 @@ class Trouble(Exception):
         self.reply = reply
         self.from_server = from_server
         self.fault = fault
+
+    def worded(self, text: str) -> "Trouble":
+        """Return the same trouble with `text` as its reply's words."""
+        reply = replace(self.reply, text=text)
+        return Trouble(self.stage, self.code, reply, from_server=self.from_server, fault=self.fault)
 
 
 def refused(stage: Stage, code: str, reply: Reply) -> Trouble:

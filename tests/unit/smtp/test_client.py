@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mailward.smtp.auth import without_secrets
 from mailward.smtp.client import Answer, ClientConnection, Command
 from mailward.smtp.reply import ProtocolError, Reply
 
@@ -168,3 +169,9 @@ def test_an_address_that_would_break_a_line_is_never_sent(address: str) -> None:
         begin(connection, address)
     assert connection.data_to_send() == b""
     assert connection.awaited is None
+
+
+def test_what_a_server_repeats_of_a_login_is_hidden_in_each_form_it_travelled_in() -> None:
+    for secret in ("s3cret", "AGFkYQBzM2NyZXQ=", "czNjcmV0"):
+        assert without_secrets(f"535 no {secret}!", "ada", "s3cret") == "535 no ***!"
+    assert without_secrets("authentication failed", "ada", "s3cret") == "authentication failed"
