@@ -1,7 +1,7 @@
 """The composition root: settings in, a running gateway out. The only module that knows everybody."""
 
-import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -20,14 +20,15 @@ from mailward.api.plain import plain_routes
 from mailward.api.services import registry
 from mailward.config import Settings
 from mailward.db.database import Database, Transaction
-from mailward.delivery import nodes, queue
+from mailward.delivery.elsewhere import Elsewhere
 from mailward.delivery.lease import Owner
+from mailward.delivery.life import Life, Pace
 from mailward.delivery.retry import RetryPolicy
 from mailward.delivery.submission import Submissions
 from mailward.delivery.waiting import reason_to_wait
 from mailward.delivery.worker import Worker
 from mailward.errors import InvalidArgument, MailwardError, Unavailable
-from mailward.ids import IdSource, MessageId
+from mailward.ids import MessageId
 from mailward.provider.commands import Providers
 from mailward.provider.relay import RelayDefaults
 from mailward.provider.sms_commands import SMSProviders
@@ -37,10 +38,11 @@ from mailward.rpc.app import App
 from mailward.rpc.limits import Limits
 from mailward.rpc.port import HttpPort
 from mailward.rpc.rest import RestGateway
+from mailward.rpc.service import Registry
 from mailward.smtpd.door import House, SmtpdSettings
 from mailward.smtpd.listener import SmtpListener
 from mailward.smtpd.tls import self_signed, server_context
-from mailward.store import data_dir, locked, node_name, now_ms, now_us, open_store, secret_box, write_private
+from mailward.store import data_dir, locked, node_name, now_us, open_store, secret_box, write_private
 from mailward.transport import smtp
 from mailward.transport.base import Deadlines
 from mailward.transport.ways import transport_to
@@ -57,8 +59,6 @@ class Gateway:
     smtp_address: str  #: "host:port"; "" when there is no SMTP door
     owner_token_file: Path
     access: Access
-    #: Set when this node can go on no longer: another one took over its work.
-    lost: asyncio.Event
 
 
 @asynccontextmanager
@@ -71,8 +71,9 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
         folder = data_dir(settings)
         stack.enter_context(locked(folder))
         store = await stack.enter_async_context(open_store(settings))
-        owner = await store.database.write(_begin_life, node_name(folder), _policy(settings), now_us())
-        ids = IdSource(owner.node, now_ms)
+        life = _life(settings, store.database, node_name(folder))
+        await life.begin()
+        ids = life.ids
         access = Access(store.database, ids, now_us, store.access.instance)
         token_file = folder / OWNER_TOKEN_FILE
         first = await access.ensure_owner()
@@ -88,10 +89,12 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
             now_us=now_us,
             relay=_relay_defaults(settings),
         )
-        watch, worker = await _start_worker(settings, store.database, providers, owner, ids)
+        stack.push_async_callback(life.stop)
+        watch, worker = await _start_worker(settings, store.database, providers, life)
         # A stop has one deadline for everything; the doors leave half of it to mail that is on the wire.
         stack.push_async_callback(watch.stop)
-        stack.push_async_callback(worker.stop, settings.shutdown_s / 2)
+        if isinstance(worker, Worker):
+            stack.push_async_callback(worker.stop, settings.shutdown_s / 2)
         submissions = Submissions(store.database, worker, now_us, settings.lifetime_s)
 
         def draw_id() -> MessageId:
@@ -99,7 +102,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
 
         house = House(authenticate=_login(access), submit=submissions.submit, draw_id=draw_id, now_us=now_us)
         listener = SmtpListener(_smtpd_settings(settings, folder), house)
-        smtp_address = await _listen_smtp(settings, listener)
+        smtp_address = await _listen_smtp(settings, listener) if settings.role in ("all", "smtp") else ""
         stack.push_async_callback(listener.stop, settings.shutdown_s / 2)
 
         sms = SMSProviders(store.database, secrets, instance=access.instance, new_id=ids, now_us=now_us)
@@ -121,23 +124,23 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
         stack.push_async_callback(port.stop, settings.shutdown_s / 2)
 
         metrics.build_info.labels(version("mailward")).set(1)
-        log.write("info", "server.started", http=http_address, smtp=smtp_address, node=owner.node, epoch=owner.epoch)
+        log.write(
+            "info", "server.started", http=http_address, smtp=smtp_address, role=settings.role,
+            node=life.owner.node, epoch=life.owner.epoch,
+        )  # fmt: skip
         yield Gateway(
             scheme="https" if settings.tls_cert else "http",
             http_address=http_address,
             smtp_address=smtp_address,
             owner_token_file=token_file,
             access=access,
-            lost=worker.lost,
         )
         log.write("info", "server.stopping")
 
 
-def _begin_life(tx: Transaction, name: str, policy: RetryPolicy, at_us: int) -> Owner:
-    """Register this node and recover what its former life left behind."""
-    owner = nodes.register(tx, name, at_us)
-    queue.recover(tx, owner, policy, at_us)
-    return owner
+def _life(settings: Settings, database: Database, name: str) -> Life:
+    pace = Pace(heartbeat_s=settings.heartbeat_s, dead_after_s=settings.node_dead_after_s)
+    return Life(database, name, _policy(settings), now_us=now_us, monotonic=time.monotonic, pace=pace)
 
 
 def _policy(settings: Settings) -> RetryPolicy:
@@ -159,31 +162,42 @@ def _relay_defaults(settings: Settings) -> RelayDefaults:
 
 
 async def _start_worker(
-    settings: Settings, database: Database, providers: Providers, owner: Owner, ids: IdSource
-) -> tuple[RelayWatch, Worker]:
+    settings: Settings, database: Database, providers: Providers, life: Life
+) -> tuple[RelayWatch, Worker | Elsewhere]:
     worker: Worker | None = None
 
     def changed() -> None:
         if worker is not None:
             worker.relay_changed()
 
+    async def reborn(owner: Owner) -> None:
+        if worker is not None:
+            await worker.live_again(owner)
+
     watch = RelayWatch(providers, changed)
     await watch.start()
-    worker = Worker(
-        database,
-        owner,
-        ids,
-        relay=watch.settings,
-        transport=transport_to,
-        now_us=now_us,
-        policy=_policy(settings),
-    )
-    worker.start()
-    return watch, worker
+    if settings.role in ("all", "worker"):
+        worker = Worker(
+            database,
+            life.owner,
+            life.ids,
+            relay=watch.settings,
+            transport=transport_to,
+            now_us=now_us,
+            policy=_policy(settings),
+            is_sure=life.is_sure,
+            doubt=life.doubt,
+        )
+        worker.start()
+    life.start(reborn)
+    return watch, worker or Elsewhere()
 
 
 def _app(settings: Settings, database: Database, guard: Guard, admin: Admin, messages: Messages) -> App:
-    services = registry(guard, admin, messages, max_message_bytes=settings.max_message_bytes)
+    if settings.role in ("all", "api"):
+        services = registry(guard, admin, messages, max_message_bytes=settings.max_message_bytes)
+    else:  # Health and metrics alone.
+        services = Registry(guard)
     rest = RestGateway(services)
 
     async def store_answers() -> str | None:

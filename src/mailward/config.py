@@ -33,6 +33,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str, Meta(description="Folder of the embedded database, the master key, the owner token and certificates.")
     ] = "mailward-data"
     database: Annotated[str, Meta(description="postgresql://… to use PostgreSQL. Empty: SQLite in the data dir.")] = ""
+    role: Annotated[
+        Literal["all", "api", "smtp", "worker"],
+        Meta(
+            description="What this process does of it: all, the API, the submission door, or the delivery. "
+            "Others than all need PostgreSQL."
+        ),
+    ] = "all"
+    heartbeat_s: Annotated[
+        float, Meta(ge=0.05, le=60, description="Seconds between the signs of life that nodes give each other.")
+    ] = 2.0
+    node_dead_after_s: Annotated[
+        float, Meta(gt=0, le=600, description="Seconds without one after which others recover what a node held.")
+    ] = 10.0
     http: Annotated[str, Meta(description="HOST:PORT for REST, gRPC and gRPC-Web. Port 0 takes a free one.")] = (
         "127.0.0.1:8080"
     )
@@ -208,6 +221,12 @@ def _check_together(settings: Settings) -> None:
         raise InvalidArgument("CONFIG-tls", "tls_cert and tls_key go together: give both or neither")
     if settings.database and not settings.database.startswith(("postgresql://", "postgres://")):
         raise InvalidArgument("CONFIG-database", "database must be a postgresql:// URL, or empty for SQLite")
+    if settings.role != "all" and not settings.database:
+        raise InvalidArgument("CONFIG-role", f"role {settings.role} needs a database that other nodes share")
+    if settings.role == "smtp" and not settings.smtp:
+        raise InvalidArgument("CONFIG-door", "role smtp needs an address for the door: smtp is empty")
+    if settings.node_dead_after_s < 3 * settings.heartbeat_s:
+        raise InvalidArgument("CONFIG-dead", "node_dead_after_s must be at least three times heartbeat_s")
     for network in settings.smtp_open_from:
         try:
             ip_network(network)

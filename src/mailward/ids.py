@@ -11,6 +11,7 @@ InstanceId = NewType("InstanceId", str)
 
 EPOCH_MS = 1_577_836_800_000  # 2020-01-01T00:00:00Z; ids have 18 digits from 2023 until 2050
 MAX_NODE = 0xFF
+COMMAND_NODES = 128  #: commands draw node numbers from here up; running gateways stay below
 _MESSAGE_PREFIX = "msg_"
 
 
@@ -29,6 +30,20 @@ class IdSource:
         self._now_ms = now_ms
         self._ms = 0
         self._counter = 0
+
+    @property
+    def last(self) -> int:
+        """The id that was drawn last, or that `go_on` named."""
+        return self._ms << 20 | self._node | self._counter
+
+    def go_on(self, node: int, after: int) -> None:
+        """Draw for `node` from now on, above every id up to `after`: the clock may have been set back since."""
+        if not 0 <= node <= MAX_NODE:
+            raise ValueError(f"node must be between 0 and {MAX_NODE}, got {node}")
+        self._node = node << 12
+        ms = after >> 20
+        if ms >= self._ms:
+            self._ms, self._counter = ms, 0xFFF
 
     def __call__(self) -> int:
         """Return the next id."""

@@ -179,6 +179,23 @@ def authentication_failed(*, door: str, peer: str, reason: str) -> None:
     write("warning", "authentication.failed", door=door, peer=peer, reason=reason)
 
 
+def node_buried(node: int, epoch: int, *, queued: int, uncertain: int) -> None:
+    """Another node stood still for too long: its life is over, and what it held is recovered."""
+    metrics.nodes_buried.inc()
+    write("warning", "node.buried", node=node, epoch=epoch, queued=queued, uncertain=uncertain)
+
+
+def node_lost(node: int, epoch: int) -> None:
+    """The store refused a write of this node's life: another node has taken over what it held."""
+    write("error", "node.lost", node=node, epoch=epoch)
+
+
+def node_reborn(former_node: int, former_epoch: int, node: int, epoch: int) -> None:
+    """This node was thought dead and begins another life."""
+    metrics.node_rebirths.inc()
+    write("warning", "node.reborn", former_node=former_node, former_epoch=former_epoch, node=node, epoch=epoch)
+
+
 # Looking a labelled child up costs more than counting it, so each is kept.
 _children: dict[tuple[object, ...], Any] = {}
 

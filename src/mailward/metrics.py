@@ -41,6 +41,8 @@ provider_last_success = _gauge(
     "provider_last_success_timestamp_seconds", "When the provider last took a message.", "provider"
 )
 leases_lost = _counter("leases_lost_total", "Outcomes not recorded because the lease had passed to another node.")
+nodes_buried = _counter("nodes_buried_total", "Nodes that stood still and whose leases this one recovered.")
+node_rebirths = _counter("node_rebirths_total", "Times this node was thought dead and began another life.")
 smtp_sessions = _gauge("smtp_sessions", "Open SMTP sessions at the submission door.")
 http_connections = _gauge("http_connections", "Open connections on the HTTP port.")
 rpc_calls = _counter("rpc_calls_total", "Calls of the API.", "protocol", "method", "code")

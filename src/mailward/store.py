@@ -22,7 +22,7 @@ from mailward.db.migrate import Step
 from mailward.db.transaction import Connection
 from mailward.errors import FailedPrecondition, InvalidArgument, Unavailable
 from mailward.eventstore import projection
-from mailward.ids import MAX_NODE, IdSource
+from mailward.ids import COMMAND_NODES, MAX_NODE, IdSource
 from mailward.provider.projection import EmailProvidersProjection
 from mailward.provider.sms_projection import SMSProvidersProjection
 from mailward.secretbox import MasterKeyError, SecretBox, load_or_create_master_key, parse_master_key
@@ -34,8 +34,6 @@ NODE_FILE = "node.name"
 
 #: Every read table that follows the events.
 PROJECTIONS = (AccessProjection(), EmailProvidersProjection(), SMSProvidersProjection())
-
-COMMAND_NODES = 128  #: commands draw node numbers from here up; running gateways stay below
 
 
 def now_us() -> int:
@@ -77,7 +75,8 @@ def database_url(settings: Settings) -> str | Path:
 @asynccontextmanager
 async def open_store(settings: Settings) -> AsyncIterator[Store]:
     """Open the database, migrated; close it on the way out."""
-    database = await open_database(database_url(settings))
+    # A node that froze inside a transaction must have lost its locks by the time it is taken for dead.
+    database = await open_database(database_url(settings), idle_transaction_s=settings.node_dead_after_s / 2)
     try:
         ids = IdSource(COMMAND_NODES + os.getpid() % (MAX_NODE + 1 - COMMAND_NODES), now_ms)
         yield Store(database, ids, await open_access(database, ids, now_us))

@@ -76,8 +76,8 @@ class Program:
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
             text = self.log.read_bytes()[seen:].decode()
-            if found := re.search(r'"event":"server.started".*"http":"[^"]*:(\d+)".*"smtp":"[^"]*:(\d+)"', text):
-                self.http_port, self.smtp_port = int(found[1]), int(found[2])
+            if found := re.search(r'"event":"server.started".*"http":"[^"]*:(\d+)".*"smtp":"(?:[^"]*:(\d+))?"', text):
+                self.http_port, self.smtp_port = int(found[1]), int(found[2] or 0)
                 return
             if self.process.poll() is not None:
                 break

@@ -42,16 +42,14 @@ async def _serve(settings: config.Settings, demo: bool) -> None:
         loop.add_signal_handler(name, stop.set)
     async with bootstrap.gateway(settings) as gateway:
         _spare_the_collector()
-        click.echo(_welcome(gateway))
+        click.echo(_welcome(gateway) if settings.role in ("all", "api") else _welcome_of_part(gateway, settings.role))
         async with asyncio.TaskGroup() as tasks:
-            ends: list[asyncio.Task[Any]] = [tasks.create_task(event.wait()) for event in (stop, gateway.lost)]
+            ends: list[asyncio.Task[Any]] = [tasks.create_task(stop.wait())]
             if demo:
                 ends.append(tasks.create_task(tour(gateway)))
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             for task in ends:
                 task.cancel()
-    if gateway.lost.is_set():
-        common.fail("another node took over this node's work; start again")
     if not stop.is_set():
         raise SystemExit(1)
 
@@ -64,6 +62,14 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+
+
+def _welcome_of_part(gateway: bootstrap.Gateway, role: str) -> str:
+    smtp = f"  SMTP  {gateway.smtp_address}\n" if gateway.smtp_address else ""
+    return f"""Mailward is running, as {role} only.
+
+  HTTP  {gateway.scheme}://{gateway.http_address}  (health and metrics)
+{smtp}"""
 
 
 def _welcome(gateway: bootstrap.Gateway) -> str:

@@ -22,6 +22,7 @@ def connector(
     busy_timeout_s: float = 5.0,
     connect_timeout_s: float = 5.0,
     statement_timeout_s: float = 30.0,
+    idle_transaction_s: float = 5.0,
 ) -> Connect:
     """Return what opens connections to `url` (forms and options: see open_database). Raises InvalidArgument."""
     if isinstance(url, str) and urlsplit(url).scheme in ("postgresql", "postgres"):
@@ -33,6 +34,7 @@ def connector(
             application_name=application_name,
             connect_timeout_s=connect_timeout_s,
             statement_timeout_s=statement_timeout_s,
+            idle_transaction_s=idle_transaction_s,
         )
     from mailward.db.sqlite import SqliteConnection
 

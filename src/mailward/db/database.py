@@ -118,6 +118,7 @@ async def open_database(
     busy_timeout_s: float = 5.0,
     connect_timeout_s: float = 5.0,
     statement_timeout_s: float = 30.0,
+    idle_transaction_s: float = 5.0,
     max_items: int = 1_000,
     max_waiting: int = 20_000,
 ) -> Database:
@@ -130,6 +131,7 @@ async def open_database(
     busy_timeout_s: SQLite: how long to wait for a command-line tool that is writing to the same file.
     connect_timeout_s: PostgreSQL: for one attempt; at least 2.
     statement_timeout_s: PostgreSQL: the longest one statement may run. Twice that for a whole commit or read, on both.
+    idle_transaction_s: PostgreSQL: the longest rest inside a transaction, after which the server ends it and its locks.
     max_items: writes, and items of one batch function, in one commit.
     max_waiting: calls that may wait at once; beyond it they are refused with Unavailable.
     """
@@ -139,6 +141,7 @@ async def open_database(
         busy_timeout_s=busy_timeout_s,
         connect_timeout_s=connect_timeout_s,
         statement_timeout_s=statement_timeout_s,
+        idle_transaction_s=idle_transaction_s,
     )
 
     def prepare() -> list[Connection]:

@@ -18,7 +18,7 @@ from mailward.db.transaction import ConstraintViolated, Contended, Row, StoreFai
 from mailward.errors import DeadlineExceeded, InvalidArgument, MailwardError
 
 _BACK_OFF_FIRST_S = 0.1
-_BACK_OFF_LIMIT_S = 5.0
+_BACK_OFF_LIMIT_S = 1.0
 
 # Plans made for the values at hand are made again and again, and those made on empty tables scan when the tables have
 # grown. synchronous_commit is raised to "on", never lowered: a cluster may ask for more ("remote_apply").
@@ -56,16 +56,20 @@ class PostgresConnection:
         application_name: str = "mailward",
         connect_timeout_s: float = 5.0,
         statement_timeout_s: float = 30.0,
+        idle_transaction_s: float = 5.0,
     ) -> None:
         """Connect. Raises StoreFailed; InvalidArgument when `url` cannot be understood.
 
         `statement_timeout_s`: the longest that one statement may run (0 = no limit); half of it may pass waiting for a
         lock.
+
+        `idle_transaction_s`: how long it may rest inside a transaction; a frozen process must not hold locks for ever.
         """
         self.memo: dict[object, Any] = {}
         self.held: set[object] = set()
         self._begin = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if read_only else b"BEGIN"
         self._timeout_ms = int(statement_timeout_s * 1000)
+        self._idle_ms = int(idle_transaction_s * 1000)
         # What the operator wrote in the URL wins.
         defaults: dict[str, str | int] = {
             "application_name": application_name,
@@ -104,7 +108,7 @@ class PostgresConnection:
             connection.adapters.register_dumper(list, ListBinaryDumper)
             connection.prepared_max = 500
             limit = str(self._timeout_ms)
-            connection.execute(_SESSION, (limit, str(self._timeout_ms // 2), limit)).close()
+            connection.execute(_SESSION, (limit, str(self._timeout_ms // 2), str(self._idle_ms))).close()
         except psycopg.Error as error:
             if connection is not None:
                 connection.close()

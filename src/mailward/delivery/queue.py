@@ -313,11 +313,14 @@ class Recovered:
     uncertain: int  #: recipients that may have been
 
 
-_LEFT = """
+_LEFT_IN_SQLITE = """
     SELECT r.message_id, r.n, r.attempts, r.doubts, m.expires_at_us, m.uncertain_retries
       FROM recipients AS r JOIN messages AS m ON m.id = r.message_id
      WHERE r.node = :node AND r.epoch < :epoch
 """
+
+# The node may live all the same and be about to record how an attempt ended: the first to lock a recipient decides.
+_LEFT = {"sqlite": _LEFT_IN_SQLITE, "postgresql": f"{_LEFT_IN_SQLITE} FOR UPDATE OF r"}
 
 _LEFT_OPEN = """
     SELECT DISTINCT a.message_id, a.id, a.recipients
@@ -345,12 +348,14 @@ _SILENCE = Reply(451, "4.4.2", "the gateway stopped before the answer was record
 
 
 def recover(tx: Transaction, owner: Owner, policy: RetryPolicy, now_us: int) -> Recovered:
-    """Free what earlier lives of `owner.node` held. Call it in the transaction that began the new life, or after it.
+    """Free what earlier lives of `owner.node` held. Call it in the transaction that began the new life, or that ended
+    the last one (nodes.bury), or after it.
 
     Leased without an open attempt: nothing was handed over, so it is queued again. With one: uncertain, and the policy
     says what follows.
     """
-    left = {(message_id, n): rest for message_id, n, *rest in tx.fetch(_LEFT, node=owner.node, epoch=owner.epoch)}
+    rows = tx.fetch(_LEFT[tx.dialect], node=owner.node, epoch=owner.epoch)
+    left = {(message_id, n): rest for message_id, n, *rest in rows}
     doubts: list[dict[str, Any]] = []
     closed: list[dict[str, Any]] = []
     for message_id, id, recipients in tx.fetch(_LEFT_OPEN, node=owner.node, epoch=owner.epoch):

@@ -34,6 +34,7 @@ class Route:
     now_us: Callable[[], int]
     jitter: Callable[[], float]
     policy: RetryPolicy
+    is_sure: Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,7 @@ class Reports:
     store_failed: Callable[[Exception], None]
     freed: Callable[[], None]  #: a lease let its content go
     give_back: Callable[[Lease], None]  #: the provider went away before it was tried
-    lost: Callable[[], None]  #: another node took over
+    lost: Callable[[Lease], None]  #: another node took over
 
 
 class Senders:
@@ -164,6 +165,8 @@ class Senders:
         async def before_handover() -> None:
             if opening is not None and not await asyncio.shield(opening):
                 raise LeaseLost(f"message {lease.message_id}")
+            if not self._route.is_sure():
+                raise LeaseLost(f"message {lease.message_id}: other nodes may take this one for dead")
             lease.phase = Phase.HANDED_OVER
 
         started_us = self._route.now_us()
@@ -207,7 +210,7 @@ class Senders:
         if not lease.opened:
             metrics.leases_lost.inc()
             self._hold.remove(lease)
-            self._reports.lost()
+            self._reports.lost(lease)
         return lease.opened
 
     def _close(self, lease: Lease, mark: Mark, outcomes: Sequence[Outcome], started_us: int) -> None:

@@ -11,6 +11,7 @@ import orjson
 from mailward import log
 from mailward.db.database import Database
 from mailward.delivery import queue
+from mailward.delivery.elsewhere import Elsewhere
 from mailward.delivery.idempotency import Earlier, Idempotency, conflict
 from mailward.delivery.lease import LANE_NAMES, Lane, Lease, NewMessage
 from mailward.delivery.worker import Worker
@@ -44,7 +45,9 @@ class Submission:
 class Submissions:
     """Takes submissions. Durable before the answer; no task and no thread hop per message of its own."""
 
-    def __init__(self, database: Database, worker: Worker, now_us: Callable[[], int], lifetime_s: int) -> None:
+    def __init__(
+        self, database: Database, worker: Worker | Elsewhere, now_us: Callable[[], int], lifetime_s: int
+    ) -> None:
         """`lifetime_s`: of submissions that name none."""
         self._database = database
         self._worker = worker

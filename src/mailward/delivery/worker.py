@@ -20,9 +20,10 @@ from mailward.ids import AttemptId, MessageId
 from mailward.message.envelope import Envelope
 from mailward.transport.base import ProviderSettings, Transport
 
-_POLL_S = 5.0  # Our own mail wakes us; this is for what others put into the queue: nodes, commands.
+# Our own mail wakes us; this is for what others put into the queue: commands, and with PostgreSQL other nodes.
+_POLL_S = {"sqlite": 5.0, "postgresql": 0.5}
 _BACK_OFF_FIRST_S = 0.1
-_BACK_OFF_LIMIT_S = 5.0
+_BACK_OFF_LIMIT_S = 2.0
 _EXPIRE_EVERY_US = 60_000_000
 _EXPIRE_AT_ONCE = 1_000
 _RECORD_S = 5.0  # what a stop allows the store beyond its deadline
@@ -46,8 +47,12 @@ class Worker:
         policy: RetryPolicy,
         limits: HoldLimits | None = None,
         jitter: Callable[[], float] = random.random,
+        is_sure: Callable[[], bool] = lambda: True,
+        doubt: Callable[[], None] = lambda: None,
     ) -> None:
         """`owner`: from `nodes.register`, after `queue.recover`. `jitter`: from 0 up to 1.
+
+        `is_sure`: whether this life cannot be over; nothing is handed over otherwise. `doubt`: called when it is over.
 
         `relay`: the active provider's settings now; None: mail waits. After a change call `relay_changed`.
         `transport`: makes the way out for one value of the settings; it is used until they change.
@@ -57,11 +62,15 @@ class Worker:
         self._ids = ids
         self._relay = relay
         self._now_us = now_us
+        self._doubt = doubt
+        self._poll_s = _POLL_S[database.dialect]
         self._hold = Hold(limits or HoldLimits())
         self._closer = Closer(database, self._closed, self._store_failed)
-        route = Route(relay=relay, transport=transport, ids=ids, now_us=now_us, jitter=jitter, policy=policy)
+        route = Route(
+            relay=relay, transport=transport, ids=ids, now_us=now_us, jitter=jitter, policy=policy, is_sure=is_sure
+        )
         reports = Reports(
-            store_failed=self._store_failed, freed=self._freed, give_back=self._give_back, lost=self._lose_all
+            store_failed=self._store_failed, freed=self._freed, give_back=self._give_back, lost=self._lose
         )
         self._senders = Senders(database, self._hold, self._closer, route, reports)
         self._feeder: asyncio.Task[None] | None = None
@@ -73,7 +82,7 @@ class Worker:
         self._returning: list[Lease] = []  # for the feeder to give back
         self._back_off_s = 0.0  # above 0 while the store fails
         self._stopping = False
-        #: Set when another node took over what this one holds: this life is over, and the process should begin another.
+        #: Set while this life is over, because another node took it for dead and recovered what it held.
         self.lost = asyncio.Event()
 
     # For the composition root
@@ -81,6 +90,22 @@ class Worker:
     def start(self) -> None:
         """Begin to work, with what lies in the queue."""
         self._feeder = asyncio.get_running_loop().create_task(self._feed(), name="mailward-feeder")
+
+    async def live_again(self, owner: Owner) -> None:
+        """Begin another life as `owner`. What is still on the wire belongs to the former one, and is void."""
+        self._lose_all()
+        if self._feeder is not None:
+            await self._feeder
+        for lease in self._returning:
+            self._forget(lease)
+        self._returning = []
+        self._owner = owner
+        self._back_off_s = 0.0
+        self.lost.clear()
+        if not self._stopping:
+            self._senders.resume()
+            self.start()
+            self.wake()
 
     def wake(self) -> None:
         """Look at the queue now: something was put into it, or time has passed."""
@@ -216,7 +241,7 @@ class Worker:
             return self._back_off_s
         due_at_us = self._backlog.next_due_at_us
         wait_us = 0 if due_at_us is None else due_at_us - self._now_us()
-        return min(wait_us / 1e6, _POLL_S) if wait_us > 0 else _POLL_S
+        return min(wait_us / 1e6, self._poll_s) if wait_us > 0 else self._poll_s
 
     async def _tend(self) -> None:
         if self._back_off_s:
@@ -322,11 +347,17 @@ class Worker:
         self._returning.append(lease)
         self._stir()
 
+    def _lose(self, lease: Lease) -> None:
+        """A write of the life that holds `lease` was refused."""
+        if lease.owner == self._owner:
+            self._lose_all()
+
     def _lose_all(self) -> None:
         """Another node took over: what is not on the wire is no longer ours."""
         if not self.lost.is_set():
-            log.write("error", "node.lost", node=self._owner.node, epoch=self._owner.epoch)
+            log.node_lost(self._owner.node, self._owner.epoch)
             self.lost.set()
+            self._doubt()
             self._senders.pause()
             for lease in self._hold.take_ready():
                 self._forget(lease)

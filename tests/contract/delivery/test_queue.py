@@ -412,16 +412,3 @@ async def test_a_lease_that_memory_does_not_know_is_given_back(database: Databas
     assert await attempts(database, unknown) == []
     assert (await recipients(database, known))[0][1] == "sending"
     assert (await recipients(database, newer))[0][1] == "sending"
-
-
-# -- nodes ------------------------------------------------------------------------------------------------------------
-
-
-async def test_each_node_has_an_id_of_its_own_and_each_life_an_epoch(database: Database) -> None:
-    a, b = await living_node(database, "a"), await living_node(database, "b")
-    again = await living_node(database, "a")
-
-    assert a.node != b.node
-    assert again == Owner(a.node, a.epoch + 1)
-    assert not await database.write(nodes.heartbeat, a, NOW)
-    assert await database.write(nodes.heartbeat, again, NOW)

@@ -29,13 +29,15 @@ class NextHop:
         self._ledger = ledger
         self._random = random.Random(seed)
         self._rough = True
+        self._slow_s = 0.0
         self._armed: dict[str, Any] | None = None
 
     def command(self, line: bytes) -> None:
-        """Do what the harness says: {"rough": bool}, {"arm": phase, "pids": [...], "skip": n} or {"disarm": true}."""
+        """Do as told: {"rough": bool}, {"slow_s": s}, {"arm": phase, "pids": [...], "skip": n}, {"disarm": true}."""
         said = json.loads(line)
         if "rough" in said:
             self._rough = said["rough"]
+        self._slow_s = said.get("slow_s", self._slow_s)
         if "arm" in said:
             self._armed = said
         if "disarm" in said:
@@ -142,6 +144,8 @@ class NextHop:
         self._reach("taken")
         if withheld:
             return False
+        if self._slow_s:
+            await asyncio.sleep(self._slow_s)
         say("250 2.0.0 taken")
         return True
 

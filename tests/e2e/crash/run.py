@@ -37,7 +37,7 @@ def main() -> int:
     summaries = asyncio.run(run(engines, given.kills, given.seed))
     for summary in summaries:
         _say("\n".join(summary.lines()))
-    violated = any(summary.violations for summary in summaries)
+    violated = any(summary.totals.violations for summary in summaries)
     _say(
         "NOT CLEAN" if violated else "clean: nothing lost, nothing doubled beyond what was allowed, every doubt listed"
     )

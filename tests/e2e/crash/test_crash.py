@@ -17,7 +17,7 @@ async def test_kills_lose_nothing_and_double_nothing_on_either_engine() -> None:
     )
 
     for summary in (never, with_postgresql, once):
-        assert summary.violations == []
-        assert summary.acknowledged > 0
-    assert never.extra_copies == with_postgresql.extra_copies == 0
-    assert once.most_copies <= 2
+        assert summary.totals.violations == []
+        assert summary.totals.acknowledged > 0
+    assert never.totals.extra_copies == with_postgresql.totals.extra_copies == 0
+    assert once.totals.most_copies <= 2

@@ -64,10 +64,13 @@ CREATE TABLE attempts (
 -- both
 
 CREATE TABLE nodes (
-    id              INTEGER PRIMARY KEY CHECK (id BETWEEN 0 AND 255), -- part of the ids that the node draws
+    id              INTEGER PRIMARY KEY CHECK (id BETWEEN 0 AND 127), -- part of the ids that the node draws; commands use those above
     name            TEXT NOT NULL UNIQUE,
-    epoch           INTEGER NOT NULL, -- counts its lives; a lease of an earlier one is void
-    heartbeat_at_us INTEGER NOT NULL
+    epoch           INTEGER NOT NULL, -- counts the lives of this row, whoever's; a lease of an earlier one is void
+    living          INTEGER NOT NULL, -- 0 or 1; a row that is 0 holds no leases, and may become another node's
+    beat            INTEGER NOT NULL, -- counts heartbeats: another node that sees it stand still takes this one for dead
+    heartbeat_at_us INTEGER NOT NULL, -- when the last one was, for people: clocks differ
+    last_id         INTEGER NOT NULL  -- drawn by this row's nodes; the next life goes on above it
 );
 
 -- Few messages have a key, or send an older one again: what no message needs is not in its row.

@@ -1,0 +1,194 @@
+"""Three nodes on one PostgreSQL: one is killed, frozen, cut off, or the database restarts; no mail is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.crash import load
+from tests.e2e.crash.accounts import Accounts, Totals
+from tests.e2e.crash.hop import Hop
+from tests.support.databases import new_postgres_url
+from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.program import Program
+from tests.support.proxy import Proxy
+
+DEAD_AFTER_S = 1.2
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    """A PostgreSQL that may be stopped."""
+    with postgres_server(fsync=False) as server:
+        yield server
+
+
+class Cluster:
+    """Nodes on one database, and one key for all of them."""
+
+    def __init__(self, folder: Path, database: str) -> None:
+        self.folder = folder
+        self.database = database
+        self.stack = ExitStack()
+
+    def node(self, name: str, *, role: str = "all", database: str = "") -> Program:
+        key = self.folder / "master.key"
+        if not key.exists():
+            key.write_text("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n")
+        program = Program(
+            self.folder / name, "--database", database or self.database, "--role", role,
+            "--master-key-file", str(key), "--heartbeat-s", "0.2", "--node-dead-after-s", str(DEAD_AFTER_S),
+            "--retry-schedule-s", "1", "--uncertain-retries", "0", "--shutdown-s", "4",
+        )  # fmt: skip
+        return self.stack.enter_context(program)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, server: PostgresServer) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path, new_postgres_url(server))
+    with cluster.stack:
+        yield cluster
+
+
+@asynccontextmanager
+async def flow(cluster: Cluster, by_http: Program, by_smtp: Program) -> AsyncIterator[tuple[load.Sent, Totals]]:
+    """Load two nodes for as long as the block lasts, wait until all has drained, and settle accounts by the first."""
+    since = datetime.now(UTC) - timedelta(seconds=5)
+    async with Hop(cluster.folder / "ledger", 1) as hop:
+        by_http.add_relay(f"127.0.0.1:{hop.port}")
+        hop.tell(rough=False, slow_s=0.05)  # so that every node holds something at any time
+        sent = load.Sent()
+        clients = load.Load(
+            sent,
+            smtp_port=by_smtp.smtp_port,
+            http_port=by_http.http_port,
+            token=by_http.token("sender"),
+            reach=lambda phase: None,
+            seed=random.randrange(1 << 30),
+            pause_s=0.01,
+        )
+        clients.start()
+        accounts = Accounts(by_http, sent, hop.ledger, 0)
+        await acknowledged(sent, 50)
+        yield sent, accounts.totals
+        await clients.stop()
+        await accounts.settle(since)
+    assert accounts.totals.violations == []
+    assert accounts.totals.most_copies == 1
+
+
+async def acknowledged(sent: load.Sent, more: int, timeout_s: float = 20.0) -> None:
+    """Return once `more` messages than now have been acknowledged."""
+    wanted = len(sent.acknowledged) + more
+    async with asyncio.timeout(timeout_s):
+        while len(sent.acknowledged) < wanted:
+            await asyncio.sleep(0.01)
+
+
+async def said(program: Program, event: str, timeout_s: float = 20.0) -> None:
+    """Return once `program` has logged `event`."""
+    async with asyncio.timeout(timeout_s):
+        while f'"event":"{event}"'.encode() not in program.log.read_bytes():
+            await asyncio.sleep(0.02)
+
+
+async def test_mail_of_a_node_killed_in_full_flow_is_delivered_by_the_others(cluster: Cluster) -> None:
+    first, _, victim = [cluster.node(name) for name in ("first", "second", "victim")]
+
+    async with flow(cluster, first, victim) as (sent, _):
+        victim.kill()
+        await buried(cluster)
+        await acknowledged(sent, 20)
+
+
+async def test_a_node_frozen_past_its_heartbeat_goes_on_in_another_life(cluster: Cluster) -> None:
+    first, _, frozen = [cluster.node(name) for name in ("first", "second", "frozen")]
+
+    async with flow(cluster, first, frozen) as (sent, _):
+        frozen.process.send_signal(signal.SIGSTOP)
+        await buried(cluster)
+        frozen.process.send_signal(signal.SIGCONT)
+        await said(frozen, "node.reborn")
+        await acknowledged(sent, 50)
+
+    assert frozen.stop() == 0
+
+
+async def buried(cluster: Cluster, timeout_s: float = 20.0) -> None:
+    """Return once any node has buried another."""
+    async with asyncio.timeout(timeout_s):
+        while not any(b'"node.buried"' in log.read_bytes() for log in cluster.folder.glob("*.log")):
+            await asyncio.sleep(0.02)
+
+
+async def test_a_restart_of_the_database_buries_nobody(cluster: Cluster, server: PostgresServer) -> None:
+    programs = [cluster.node(name) for name in ("first", "second", "third")]
+
+    async with flow(cluster, programs[0], programs[1]) as (sent, _):
+        await asyncio.to_thread(server.kill)
+        await asyncio.sleep(2 * DEAD_AFTER_S)
+        server.start()  # Here: it ends with the thread that started it.
+        await acknowledged(sent, 50)
+
+    logs = b"".join(program.log.read_bytes() for program in programs)
+    assert b'"node.buried"' not in logs
+    assert b'"node.reborn"' not in logs
+
+
+async def test_a_node_cut_off_from_the_database_is_recovered_and_comes_back(
+    cluster: Cluster, server: PostgresServer
+) -> None:
+    host = Path(cluster.database.partition("host=")[2])
+    short = Path(tempfile.mkdtemp(prefix="mailward-cut-"))  # a socket's path must be short
+    try:
+        async with Proxy(short / "pg", host) as proxy:
+            first, _ = [cluster.node(name) for name in ("first", "second")]
+            way = cluster.database.replace(f"host={host}", f"host={proxy.folder}&connect_timeout=2&tcp_user_timeout=0")
+            remote = await asyncio.to_thread(cluster.node, "remote", database=way)
+
+            async with flow(cluster, first, remote) as (sent, _):
+                proxy.cut()
+                await buried(cluster)
+                await acknowledged(sent, 20)
+                proxy.mend()
+                await said(remote, "node.reborn")
+                await acknowledged(sent, 50)
+
+            assert await asyncio.to_thread(remote.stop) == 0
+    finally:
+        shutil.rmtree(short)
+
+
+async def test_each_role_does_its_part_and_mail_flows_through_all_of_them(cluster: Cluster) -> None:
+    api, smtp, worker = [cluster.node(role, role=role) for role in ("api", "smtp", "worker")]
+
+    async with flow(cluster, api, smtp) as (sent, _):
+        began = time.monotonic()
+        id = api.request(
+            "POST", "/v1/messages", {"from": "a@b.example", "to": ["c@d.example"], "subject": "x", "text": "y"}
+        )
+        await asyncio.to_thread(api.wait_for_state, id.json["id"], "accepted", timeout_s=10)
+        assert time.monotonic() - began < 8
+        sent.acknowledged["x"] = id.json["id"]
+        sent.recipients["x"] = ["c@d.example"]
+
+    assert (api.smtp_port, worker.smtp_port) == (0, 0)
+    for part in (smtp, worker):
+        assert part.request("GET", "/readyz", token="").body == b"ok"
+        assert b"mailward_" in part.request("GET", "/metrics", token="").body
+        assert part.request("GET", "/v1/messages", token=api.owner).status == 404
+
+
+def test_a_part_alone_needs_a_database_that_others_share(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="role worker needs a database"):
+        Program(tmp_path / "data", "--role", "worker").start()
