@@ -19,6 +19,8 @@ def stored(database: Path) -> set[MessageId]:
     """Check the copy `database` and return the messages that are complete in it."""
     with closing(sqlite3.connect(database)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'messages'").fetchone():
+            return set()  # The log lost even the migration, which nobody had checkpointed yet.
         whole = """SELECT m.id FROM messages AS m WHERE EXISTS (SELECT 1 FROM contents AS c WHERE c.id = m.id)
                       AND EXISTS (SELECT 1 FROM recipients AS r WHERE r.message_id = m.id)"""
         messages = {id for (id,) in connection.execute(whole)}
