@@ -8,8 +8,10 @@ from mailward.ids import ProviderId
 from mailward.provider import hostport
 from mailward.provider.events import (
     Event,
+    FailoverSet,
     HTTPConfigAdded,
     HTTPConfigChanged,
+    LimitsSet,
     ProviderActivated,
     ProviderDeactivated,
     ProviderRemoved,
@@ -18,6 +20,7 @@ from mailward.provider.events import (
     SMTPConfigChanged,
     SMTPPasswordChanged,
 )
+from mailward.provider.routing import ProviderLimits
 from mailward.provider.state import EmailProviders, HTTPConfig, HTTPProvider, SMTPConfig
 
 #: What counts as blank around a value: Unicode's White_Space, so a no-break space, but no zero-width space.
@@ -99,7 +102,33 @@ class Remove:
     id: ProviderId
 
 
-Command = AddSMTP | ChangeSMTP | ChangePassword | AddHTTP | ChangeHTTP | Activate | Deactivate | Remove
+@dataclass(frozen=True, slots=True)
+class SetLimits:
+    """Set what a provider may get, all of it."""
+
+    id: ProviderId
+    limits: ProviderLimits
+
+
+@dataclass(frozen=True, slots=True)
+class SetFailover:
+    """Set who takes over when the active provider cannot, in order."""
+
+    ids: tuple[ProviderId, ...]
+
+
+Command = (
+    AddSMTP
+    | ChangeSMTP
+    | ChangePassword
+    | AddHTTP
+    | ChangeHTTP
+    | Activate
+    | Deactivate
+    | Remove
+    | SetLimits
+    | SetFailover
+)
 
 
 def decide(state: EmailProviders, command: Command) -> list[Event]:
@@ -124,6 +153,10 @@ def decide(state: EmailProviders, command: Command) -> list[Event]:
             return deactivate(state, command)
         case Remove():
             return remove(state, command)
+        case SetLimits():
+            return set_limits(state, command)
+        case SetFailover():
+            return set_failover(state, command)
         case _:
             assert_never(command)
 
@@ -256,6 +289,32 @@ def remove(state: EmailProviders, command: Remove) -> list[Event]:
     if command.id not in state.providers:
         raise NotFound("COMMAND-09CXlTDL6w", _NOT_FOUND)
     return [ProviderRemoved(command.id)]
+
+
+def set_limits(state: EmailProviders, command: SetLimits) -> list[Event]:
+    """Decide what a provider may get. Raises NotFound."""
+    if command.id not in state.providers:
+        raise NotFound("PROVIDER-limits", "no such email provider")
+    limits = command.limits
+    return [
+        LimitsSet(
+            id=command.id,
+            per_second=limits.send.per_second,
+            per_minute=limits.send.per_minute,
+            per_day=limits.send.per_day,
+            uncertain_retries=limits.uncertain_retries,
+        )
+    ]
+
+
+def set_failover(state: EmailProviders, command: SetFailover) -> list[Event]:
+    """Decide who takes over. The active provider may be among them; it is not asked twice. Raises NotFound."""
+    for n, id in enumerate(command.ids):
+        if id not in state.providers:
+            raise NotFound("PROVIDER-failover", f"no email provider {id!r}", pointer=f"/provider_ids/{n}")
+        if id in command.ids[:n]:
+            raise InvalidArgument("PROVIDER-twice", f"{id!r} is listed twice", pointer=f"/provider_ids/{n}")
+    return [FailoverSet(command.ids)]
 
 
 def _trimmed(config: SMTPConfig) -> SMTPConfig:

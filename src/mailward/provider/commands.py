@@ -22,10 +22,13 @@ from mailward.provider.aggregate import (
     Command,
     Deactivate,
     Remove,
+    SetFailover,
+    SetLimits,
 )
 from mailward.provider.events import Sealed
 from mailward.provider.queries import HTTPSettings, ProviderPage, ProviderView, StoredRelay
-from mailward.provider.relay import Relay, RelayDefaults, open_relay
+from mailward.provider.relay import Relay, RelayDefaults, hop_of, open_relay
+from mailward.provider.routing import Plan, ProviderLimits
 from mailward.provider.state import EmailProviders, HTTPConfig, SMTPConfig
 from mailward.secretbox import SecretBox, SecretError, SecretText
 from mailward.transport.base import RelaySettings
@@ -85,11 +88,15 @@ def execute(tx: Transaction, act: Act, command: Command) -> Details:
     Raises what `aggregate.decide` raises, and store.VersionConflict while the instance has no event yet.
     """
     version = store.version(tx, events.AGGREGATE_TYPE, act.instance, lock=True)
-    # An id that is new has nothing to be loaded.
-    is_new = isinstance(command, AddSMTP | AddHTTP)
-    state = EmailProviders() if is_new else projection.load(tx, act.instance, command.id)
+    if isinstance(command, AddSMTP | AddHTTP):  # An id that is new has nothing to be loaded.
+        state = EmailProviders()
+    elif isinstance(command, SetFailover):
+        state = projection.load_all(tx, act.instance, command.ids)
+    else:
+        state = projection.load(tx, act.instance, command.id)
     decided = aggregate.decide(state, command)
     if not decided:
+        assert not isinstance(command, SetFailover)
         return Details(*projection.last_change(tx, act.instance, command.id), act.instance)
     recorded = store.append(
         tx,
@@ -106,9 +113,9 @@ def execute(tx: Transaction, act: Act, command: Command) -> Details:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What was last read of the active provider."""
+    """What was last read of the way of mail: the active provider and those behind it; nothing when none is active."""
 
-    stored: StoredRelay | None
+    stored: Sequence[StoredRelay]
     version: int  #: of `Providers` when it was read
     until_us: int
 
@@ -137,7 +144,7 @@ class Providers:
         self._now_us = now_us
         self.relay_defaults = relay
         self._listeners: list[Callable[[], Awaitable[None]]] = []
-        self._active = _Known(None, version=-1, until_us=0)
+        self._active = _Known([], version=-1, until_us=0)
         self.version = 0
         self._memory: dict[tuple[object, ...], Any] = {}  # answers as of `_memory_version`
         self._memory_version = 0
@@ -198,7 +205,19 @@ class Providers:
         """Remove a provider, active or not. Raises InvalidArgument, NotFound."""
         return await self._do(Remove(id), editor)
 
+    async def set_limits(self, id: ProviderId, limits: ProviderLimits, editor: UserId) -> Details:
+        """Set what `id` may get, all of it. Raises NotFound."""
+        return await self._do(SetLimits(id, limits), editor)
+
+    async def set_failover(self, ids: Sequence[ProviderId], editor: UserId) -> Details:
+        """Set who takes over when the active provider cannot, in order. Raises NotFound, InvalidArgument."""
+        return await self._do(SetFailover(tuple(ids)), editor)
+
     # --- questions
+
+    async def failover(self) -> Sequence[ProviderId]:
+        """Return who takes over when the active provider cannot, in order."""
+        return await self._database.read(queries.failover, self._instance)
 
     async def get(self, id: ProviderId) -> ProviderView:
         """Return the provider `id`. Raises NotFound."""
@@ -225,15 +244,30 @@ class Providers:
 
         What this process changed is seen at once, a change by another one within `relay_defaults.ttl_us`.
         """
+        stored = await self._route()
+        return self._opened(stored[0]) if stored else None
+
+    async def plan(self) -> tuple[Relay | None, Plan]:
+        """Return what `relay` does, and the providers that mail may go through, in order.
+
+        Those that cannot be used as they are stored are left out.
+        """
+        stored = await self._route()
+        opened = [(self._opened(one), one) for one in stored]
+        hops = [hop_of(relay, one) for relay, one in opened]
+        return opened[0][0] if opened else None, tuple(hop for hop in hops if hop is not None)
+
+    def _opened(self, stored: StoredRelay) -> Relay:
+        return open_relay(stored, self.relay_defaults, self.open_password, self.open_signing_key)
+
+    async def _route(self) -> Sequence[StoredRelay]:
         known, now = self._active, self._now_us()
         if known.version != self.version or not now < known.until_us <= now + self.relay_defaults.ttl_us:
             # The version from before the read: a change during it makes what was read stale at once.
             version = self.version
-            stored = await self._database.read(queries.active_relay, self._instance)
+            stored = await self._database.read(queries.route, self._instance)
             self._active = known = _Known(stored, version, now + self.relay_defaults.ttl_us)
-        if known.stored is None:
-            return None
-        return open_relay(known.stored, self.relay_defaults, self.open_password, self.open_signing_key)
+        return known.stored
 
     async def relay_settings(self) -> RelaySettings | None:
         """Return what `relay` does, but None too when it is not an SMTP provider that can be used."""

@@ -91,6 +91,24 @@ class ProviderRemoved:
     id: ProviderId
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitsSet:
+    """What a provider may get was set, all of it; a field that is left out has no limit, or the default."""
+
+    id: ProviderId
+    per_second: int = 0
+    per_minute: int = 0
+    per_day: int = 0
+    uncertain_retries: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailoverSet:
+    """Which providers take over when the active one cannot, in order; no other does."""
+
+    ids: tuple[ProviderId, ...] = ()
+
+
 Event = (
     SMTPConfigAdded
     | SMTPConfigChanged
@@ -100,6 +118,8 @@ Event = (
     | ProviderActivated
     | ProviderDeactivated
     | ProviderRemoved
+    | LimitsSet
+    | FailoverSet
 )
 
 #: A name is forever: stored events are found by it, and clients filter by it.
@@ -112,6 +132,9 @@ TYPES: Mapping[str, type[Event]] = {
     "instance.smtp.config.activated": ProviderActivated,
     "instance.smtp.config.deactivated": ProviderDeactivated,
     "instance.smtp.config.removed": ProviderRemoved,
+    # Ours: no ZITADEL has them.
+    "mailward.provider.limits.set": LimitsSet,
+    "mailward.provider.failover.set": FailoverSet,
 }
 _NAMES: Mapping[type[Event], str] = {cls: name for name, cls in TYPES.items()}
 
@@ -121,16 +144,21 @@ _KEYS: Mapping[str, str] = {
     "endpoint": "endpoint",
     "host": "host",
     "id": "id",
+    "ids": "ids",
     "password": "password",
+    "per_day": "perDay",
+    "per_minute": "perMinute",
+    "per_second": "perSecond",
     "reply_to": "replyToAddress",
     "sender_address": "senderAddress",
     "sender_name": "senderName",
     "signing_key": "signingKey",
     "tls": "tls",
+    "uncertain_retries": "uncertainRetries",
     "user": "user",
 }
 _SECRETS = frozenset({"password", "signing_key"})
-_PARTIAL = (SMTPConfigChanged, HTTPConfigChanged)
+_PARTIAL = (SMTPConfigChanged, HTTPConfigChanged, LimitsSet)
 
 
 def type_of(event: Event) -> str:
@@ -152,7 +180,7 @@ def to_payload(event: Event) -> dict[str, Any]:
         value = getattr(event, field)
         if value is None or (not partial and not value):
             continue
-        payload[key] = _crypto_value(value) if field in _SECRETS else value
+        payload[key] = _crypto_value(value) if field in _SECRETS else list(value) if field == "ids" else value
     return payload
 
 
@@ -171,6 +199,8 @@ def from_payload(type: str, payload: Mapping[str, Any]) -> Event | None:
         for field, key in _KEYS.items()
         if field in names and key in payload
     }
+    if "ids" in values:
+        values["ids"] = tuple(values["ids"])
     if cls is SMTPPasswordChanged:
         values.setdefault("password", None)
     try:

@@ -1,12 +1,16 @@
 """The read table of email providers, written with the events; it is also what commands decide on (SQL)."""
 
+from collections.abc import Iterable
+
 from mailward.db.database import Transaction
 from mailward.eventstore.event import RecordedEvent
 from mailward.ids import InstanceId, ProviderId
 from mailward.provider import events
 from mailward.provider.events import (
+    FailoverSet,
     HTTPConfigAdded,
     HTTPConfigChanged,
+    LimitsSet,
     ProviderActivated,
     ProviderDeactivated,
     ProviderRemoved,
@@ -43,6 +47,10 @@ class EmailProvidersProjection:
                 _set_state(tx, event, deactivated.id, "inactive")
             case ProviderRemoved() as removed:
                 _remove(tx, event, removed.id)
+            case LimitsSet() as limits:
+                _set_limits(tx, event, limits)
+            case FailoverSet() as failover:
+                _set_failover(tx, event, failover)
             case None:
                 pass
 
@@ -84,6 +92,14 @@ def load(tx: Transaction, instance: InstanceId, id: ProviderId) -> EmailProvider
     else:
         provider = HTTPProvider(HTTPConfig(endpoint=endpoint, description=description), signing_key)
     return EmailProviders({id: provider}, active=id if state == "active" else None)
+
+
+def load_all(tx: Transaction, instance: InstanceId, ids: Iterable[ProviderId]) -> EmailProviders:
+    """Return the slice that holds those of `ids` that exist."""
+    found: dict[ProviderId, Provider] = {}
+    for id in ids:
+        found.update(load(tx, instance, id).providers)
+    return EmailProviders(found)
 
 
 _LAST_CHANGE = "SELECT sequence, change_us FROM email_providers WHERE instance = :instance AND id = :id"
@@ -266,3 +282,40 @@ _REMOVE = "DELETE FROM email_providers WHERE instance = :instance AND id = :id"
 
 def _remove(tx: Transaction, event: RecordedEvent, id: ProviderId) -> None:
     _count(tx, event, -tx.execute(_REMOVE, instance=event.aggregate_id, id=id))
+
+
+_SET_LIMITS = """
+    UPDATE email_providers
+       SET per_second = :per_second, per_minute = :per_minute, per_day = :per_day,
+           uncertain_retries = :uncertain_retries,
+           sequence = :sequence, change_us = :at
+     WHERE instance = :instance AND id = :id
+"""
+
+
+def _set_limits(tx: Transaction, event: RecordedEvent, limits: LimitsSet) -> None:
+    tx.execute(
+        _SET_LIMITS,
+        instance=event.aggregate_id,
+        id=limits.id,
+        per_second=limits.per_second,
+        per_minute=limits.per_minute,
+        per_day=limits.per_day,
+        uncertain_retries=limits.uncertain_retries,
+        sequence=event.version,
+        at=event.at_us,
+    )
+    _count(tx, event, 0)
+
+
+_NO_FAILOVER = """
+    UPDATE email_providers SET failover_rank = NULL WHERE instance = :instance AND failover_rank IS NOT NULL
+"""
+
+_SET_RANK = "UPDATE email_providers SET failover_rank = :rank WHERE instance = :instance AND id = :id"
+
+
+def _set_failover(tx: Transaction, event: RecordedEvent, failover: FailoverSet) -> None:
+    tx.execute(_NO_FAILOVER, instance=event.aggregate_id)
+    for rank, id in enumerate(failover.ids):
+        tx.execute(_SET_RANK, instance=event.aggregate_id, id=id, rank=rank)

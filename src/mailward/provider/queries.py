@@ -1,12 +1,13 @@
 """What is asked of the read table of email providers (SQL)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from mailward.db.database import Row, Transaction
 from mailward.errors import NotFound
 from mailward.ids import InstanceId, ProviderId
 from mailward.provider.events import Sealed
+from mailward.provider.routing import ProviderLimits, SendLimits
 
 State = Literal["active", "inactive"]
 Kind = Literal["smtp", "http"]
@@ -72,6 +73,8 @@ class StoredRelay:
     bound_to: tuple[str, bool, str] | None = None
     endpoint: str = ""
     signing_key: Sealed | None = None
+    sequence: int = 0  #: of the last event that touched it
+    limits: ProviderLimits = field(default_factory=ProviderLimits)
 
 
 _VIEW = """id, instance, kind, state, description, sequence, creation_us, change_us,
@@ -115,11 +118,17 @@ def page(tx: Transaction, instance: InstanceId, offset: int = 0, limit: int = 0,
 
 
 _RELAY = """id, kind, description, sender_address, sender_name, tls, host, username, password,
-            secret_host, secret_tls, secret_user, endpoint, signing_key"""
+            secret_host, secret_tls, secret_user, endpoint, signing_key, sequence, per_second, per_minute, per_day,
+            uncertain_retries"""
 
 _RELAY_BY_ID = f"SELECT {_RELAY} FROM email_providers WHERE instance = :instance AND id = :id"  # noqa: S608
 
 _ACTIVE_RELAY = f"SELECT {_RELAY} FROM email_providers WHERE instance = :instance AND state = 'active'"  # noqa: S608
+
+_FAILOVER = f"""
+    SELECT {_RELAY} FROM email_providers WHERE instance = :instance AND failover_rank IS NOT NULL
+     ORDER BY failover_rank
+"""  # noqa: S608
 
 
 def relay(tx: Transaction, instance: InstanceId, id: ProviderId) -> StoredRelay | None:
@@ -130,6 +139,25 @@ def relay(tx: Transaction, instance: InstanceId, id: ProviderId) -> StoredRelay 
 def active_relay(tx: Transaction, instance: InstanceId) -> StoredRelay | None:
     """Return what is needed to send through the active provider, or None when none is active."""
     return _relay(tx.fetch_one(_ACTIVE_RELAY, instance=instance))
+
+
+def route(tx: Transaction, instance: InstanceId) -> list[StoredRelay]:
+    """Return the active provider and, behind it, those that take over, in order; nothing when none is active."""
+    active = active_relay(tx, instance)
+    if active is None:
+        return []
+    others = [_relay(row) for row in tx.fetch(_FAILOVER, instance=instance)]
+    return [active, *(other for other in others if other is not None and other.id != active.id)]
+
+
+_FAILOVER_IDS = """
+    SELECT id FROM email_providers WHERE instance = :instance AND failover_rank IS NOT NULL ORDER BY failover_rank
+"""
+
+
+def failover(tx: Transaction, instance: InstanceId) -> list[ProviderId]:
+    """Return the ids of those that take over, in order."""
+    return [ProviderId(id) for (id,) in tx.fetch(_FAILOVER_IDS, instance=instance)]
 
 
 def _found(row: Row | None) -> ProviderView:
@@ -169,7 +197,8 @@ def _relay(row: Row | None) -> StoredRelay | None:
     if row is None:
         return None
     id, kind, description, sender_address, sender_name, tls, host, user, password, *rest = row
-    secret_host, secret_tls, secret_user, endpoint, signing_key = rest
+    secret_host, secret_tls, secret_user, endpoint, signing_key, sequence, *limits = rest
+    per_second, per_minute, per_day, uncertain_retries = limits
     return StoredRelay(
         id=id,
         kind=kind,
@@ -183,4 +212,9 @@ def _relay(row: Row | None) -> StoredRelay | None:
         bound_to=(secret_host, bool(secret_tls), secret_user) if password is not None else None,
         endpoint=endpoint,
         signing_key=signing_key,
+        sequence=sequence,
+        limits=ProviderLimits(
+            send=SendLimits(per_second=per_second, per_minute=per_minute, per_day=per_day),
+            uncertain_retries=uncertain_retries,
+        ),
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from mailward.ids import ProviderId
 from mailward.provider import hostport
 from mailward.provider.queries import StoredRelay
+from mailward.provider.routing import Hop
 from mailward.secretbox import SecretError, SecretText
 from mailward.transport.base import Deadlines, HTTPRelay, RelaySettings, TlsMode
 from mailward.transport.endpoint import parse_endpoint
@@ -33,6 +34,19 @@ class UnusableRelay:
 
 
 Relay = RelaySettings | HTTPRelay | UnusableRelay
+
+
+def hop_of(relay: Relay, stored: StoredRelay) -> Hop | None:
+    """Return `relay` with what it may get, or None when it cannot be used."""
+    if isinstance(relay, UnusableRelay):
+        return None
+    limits = stored.limits
+    return Hop(
+        settings=relay,
+        revision=stored.sequence,
+        limits=limits.send,
+        uncertain_retries=limits.uncertain_retries,
+    )
 
 
 class NoPort(ValueError):

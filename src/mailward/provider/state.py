@@ -7,8 +7,10 @@ from typing import TypeVar, assert_never
 from mailward.ids import ProviderId
 from mailward.provider.events import (
     Event,
+    FailoverSet,
     HTTPConfigAdded,
     HTTPConfigChanged,
+    LimitsSet,
     ProviderActivated,
     ProviderDeactivated,
     ProviderRemoved,
@@ -110,6 +112,8 @@ def evolve(state: EmailProviders, event: Event) -> EmailProviders:
         case ProviderRemoved():
             rest = {id: provider for id, provider in state.providers.items() if id != event.id}
             return replace(state, providers=rest, active=None if state.active == event.id else state.active)
+        case LimitsSet() | FailoverSet():  # No rule asks about them.
+            return state
         case _:
             assert_never(event)
 

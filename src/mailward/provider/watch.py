@@ -1,4 +1,4 @@
-"""The active provider, kept at hand for a worker that cannot wait for a read."""
+"""The active provider and those behind it, kept at hand for a worker that cannot wait for a read."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,8 @@ from collections.abc import Callable
 from mailward.errors import MailwardError
 from mailward.provider.commands import Providers
 from mailward.provider.relay import Relay
-from mailward.transport.base import HTTPRelay, ProviderSettings, RelaySettings
+from mailward.provider.routing import Plan
+from mailward.transport.base import ProviderSettings
 
 
 class RelayWatch:
@@ -23,14 +24,15 @@ class RelayWatch:
         self._changed = changed
         self._task: asyncio.Task[None] | None = None
         self.current: Relay | None = None
+        self.plan: Plan = ()  #: the active provider and those behind it, as far as they can be used
 
     def settings(self) -> ProviderSettings | None:
-        """Return the active provider's settings; None when there is none or it cannot be used: `current` says."""
-        return self.current if isinstance(self.current, RelaySettings | HTTPRelay) else None
+        """Return the settings of the first provider that can be used, None when mail waits: `current` says why."""
+        return self.plan[0].settings if self.plan else None
 
     async def start(self) -> None:
         """Read once, then keep reading. Raises Unavailable when the store cannot be read at all."""
-        self.current = await self._providers.relay()
+        self.current, self.plan = await self._providers.plan()
         self._providers.subscribe(self.refresh)
         self._task = asyncio.get_running_loop().create_task(self._poll(), name="mailward-relay-watch")
 
@@ -45,11 +47,11 @@ class RelayWatch:
     async def refresh(self) -> None:
         """Read now, unless what was read is still good."""
         try:
-            relay = await self._providers.relay()
+            current, plan = await self._providers.plan()
         except MailwardError:
             return  # The next poll tries again.
-        if relay != self.current:
-            self.current = relay
+        if (current, plan) != (self.current, self.plan):
+            self.current, self.plan = current, plan
             self._changed()
 
     async def _poll(self) -> None:

@@ -5,8 +5,10 @@ import pytest
 from mailward.provider.events import (
     TYPES,
     Event,
+    FailoverSet,
     HTTPConfigAdded,
     HTTPConfigChanged,
+    LimitsSet,
     ProviderActivated,
     ProviderDeactivated,
     ProviderRemoved,
@@ -73,6 +75,13 @@ STORED: list[tuple[Event, str, dict[str, object]]] = [
     (ProviderActivated(A), "instance.smtp.config.activated", {"id": A}),
     (ProviderDeactivated(A), "instance.smtp.config.deactivated", {"id": A}),
     (ProviderRemoved(A), "instance.smtp.config.removed", {"id": A}),
+    (
+        LimitsSet(id=A, per_second=5, uncertain_retries=0),
+        "mailward.provider.limits.set",
+        {"id": A, "perDay": 0, "perMinute": 0, "perSecond": 5, "uncertainRetries": 0},
+    ),
+    (FailoverSet((A,)), "mailward.provider.failover.set", {"ids": [A]}),
+    (FailoverSet(), "mailward.provider.failover.set", {}),
 ]
 
 
@@ -99,6 +108,8 @@ def test_every_kind_of_event_is_in_the_list_above() -> None:
         HTTPConfigChanged,
         ProviderActivated,
         ProviderDeactivated,
+        LimitsSet,
+        FailoverSet,
         ProviderRemoved,
     }
 

@@ -24,6 +24,12 @@ CREATE TABLE email_providers (
     -- of kind http
     endpoint       TEXT,
     signing_key    TEXT,             -- sealed
+    -- what it may get; 0: no limit, or the default
+    per_second     INTEGER NOT NULL DEFAULT 0,
+    per_minute     INTEGER NOT NULL DEFAULT 0,
+    per_day        INTEGER NOT NULL DEFAULT 0,
+    uncertain_retries INTEGER,       -- NULL: the default
+    failover_rank  INTEGER,          -- its place among those that take over, from 0; NULL: it does not
     PRIMARY KEY (instance, id)
 );
 
@@ -31,6 +37,8 @@ CREATE UNIQUE INDEX email_providers_by_age ON email_providers (instance, added_s
 
 -- At most one is active, whatever the code does; also how the active one is found.
 CREATE UNIQUE INDEX email_providers_active ON email_providers (instance) WHERE state = 'active';
+
+CREATE INDEX email_providers_failover ON email_providers (instance, failover_rank) WHERE failover_rank IS NOT NULL;
 
 -- So that a list need not count.
 CREATE TABLE email_provider_totals (
