@@ -35,7 +35,7 @@ def betrayed(data: bytes, secrets: Mapping[str, bytes]) -> list[str]:
 
 
 def rows_of(database: str, data_dir: Path) -> dict[str, bytes]:
-    """Return table → every value of every row, as a dump shows it. `database`: a PostgreSQL URL, or "" for SQLite."""
+    """Return table → every value of every row, sorted. `database`: a PostgreSQL URL, or "" for SQLite."""
     if not database:
         with sqlite3.connect(data_dir / "mailward.db") as connection:
             names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
@@ -50,6 +50,6 @@ def rows_of(database: str, data_dir: Path) -> dict[str, bytes]:
 def _flat(rows: object) -> bytes:
     return b"\n".join(
         value if isinstance(value, bytes) else str(value).encode()
-        for row in rows  # type: ignore[attr-defined]
+        for row in sorted(rows, key=repr)  # type: ignore[call-overload]
         for value in row
     )

@@ -75,7 +75,7 @@ def reported_errors() -> Iterator[None]:
     try:
         yield
     except errors.MailwardError as error:
-        fail(error.message, code=_EXIT_CODES.get(type(error), 1))
+        fail(error.message, code=next((code for kind, code in _EXIT_CODES.items() if isinstance(error, kind)), 1))
 
 
 def fail(message: str, *, code: int = 1) -> NoReturn:
