@@ -59,6 +59,8 @@ class Gateway:
     smtp_address: str  #: "host:port"; "" when there is no SMTP door
     owner_token_file: Path
     access: Access
+    #: Set when nothing can be stored any more, because the store process has ended.
+    store_lost: asyncio.Event
 
 
 @asynccontextmanager
@@ -70,7 +72,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
     async with AsyncExitStack() as stack:
         folder = data_dir(settings)
         stack.enter_context(locked(folder))
-        store = await stack.enter_async_context(open_store(settings))
+        store = await stack.enter_async_context(open_store(settings, writer="process"))
         life = _life(settings, store.database, node_name(folder))
         await life.begin()
         ids = life.ids
@@ -134,6 +136,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
             smtp_address=smtp_address,
             owner_token_file=token_file,
             access=access,
+            store_lost=store.database.lost,
         )
         log.write("info", "server.stopping")
 

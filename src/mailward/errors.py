@@ -1,6 +1,7 @@
 """What can go wrong by a caller's doing or the world's: one class per kind, each mapped to codes in api/errors.py."""
 
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 
 class MailwardError(Exception):
@@ -23,6 +24,10 @@ class MailwardError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} ({self.id})" if self.id else self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors travel from the store process; an exception would only take its sentence along."""
+        return partial(type(self), pointer=self.pointer), (self.id, self.message)
 
 
 class InvalidArgument(MailwardError):

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mailward.access.access import Access, open_access
 from mailward.access.projection import AccessProjection
@@ -73,10 +73,12 @@ def database_url(settings: Settings) -> str | Path:
 
 
 @asynccontextmanager
-async def open_store(settings: Settings) -> AsyncIterator[Store]:
-    """Open the database, migrated; close it on the way out."""
+async def open_store(settings: Settings, *, writer: Literal["thread", "process"] = "thread") -> AsyncIterator[Store]:
+    """Open the database, migrated; close it on the way out. `writer`: see open_database."""
     # A node that froze inside a transaction must have lost its locks by the time it is taken for dead.
-    database = await open_database(database_url(settings), idle_transaction_s=settings.node_dead_after_s / 2)
+    database = await open_database(
+        database_url(settings), writer=writer, idle_transaction_s=settings.node_dead_after_s / 2
+    )
     try:
         ids = IdSource(COMMAND_NODES + os.getpid() % (MAX_NODE + 1 - COMMAND_NODES), now_ms)
         yield Store(database, ids, await open_access(database, ids, now_us))

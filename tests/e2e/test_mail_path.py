@@ -125,7 +125,7 @@ def test_a_store_that_cannot_be_written_is_503_and_451_and_recovers(program: Pro
     token = program.token("sender", "app")
     with smtplib.SMTP("127.0.0.1", program.smtp_port, timeout=20) as client:
         client.login("app", token)
-        resource.prlimit(program.process.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+        resource.prlimit(program.store_pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
 
         by_http = program.request("POST", "/v1/messages", MAIL)
         client.mail("noreply@example.com")
@@ -135,7 +135,7 @@ def test_a_store_that_cannot_be_written_is_503_and_451_and_recovers(program: Pro
         assert (by_http.status, by_http.json["code"]) == (503, "unavailable")
         assert by_smtp[0] == 451
         assert program.request("GET", "/livez").status == 200
-        resource.prlimit(program.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        resource.prlimit(program.store_pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         client.send_message(smtp_mail())
 
     assert program.request("POST", "/v1/messages", MAIL).status == 202

@@ -61,6 +61,13 @@ class Program:
         assert self._process is not None
         return self._process
 
+    @property
+    def store_pid(self) -> int:
+        """The process in which it performs its commits."""
+        pid = self.process.pid
+        (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return int(child)
+
     def start(self) -> None:
         """Start it and wait until it says that it listens. Ports stay the same over a restart."""
         seen = self.log.stat().st_size if self.log.exists() else 0

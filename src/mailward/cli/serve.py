@@ -44,12 +44,14 @@ async def _serve(settings: config.Settings, demo: bool) -> None:
         _spare_the_collector()
         click.echo(_welcome(gateway) if settings.role in ("all", "api") else _welcome_of_part(gateway, settings.role))
         async with asyncio.TaskGroup() as tasks:
-            ends: list[asyncio.Task[Any]] = [tasks.create_task(stop.wait())]
+            ends: list[asyncio.Task[Any]] = [tasks.create_task(event.wait()) for event in (stop, gateway.store_lost)]
             if demo:
                 ends.append(tasks.create_task(tour(gateway)))
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             for task in ends:
                 task.cancel()
+    if gateway.store_lost.is_set():
+        common.fail("the store process ended, so nothing could be stored any more; start again")
     if not stop.is_set():
         raise SystemExit(1)
 

@@ -5,14 +5,15 @@ import contextlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast
 
 from mailward.db import migrate as migrations
 from mailward.db.batch import Batcher
 from mailward.db.connect import connector
+from mailward.db.process import ProcessWriter
 from mailward.db.readers import Readers
 from mailward.db.transaction import Connection, Dialect, Row, Transaction
-from mailward.db.writer import Results, Writer
+from mailward.db.writer import Results, ThreadWriter, Writer
 from mailward.errors import Unavailable
 
 __all__ = ["Database", "Row", "Transaction", "open_database"]
@@ -28,8 +29,8 @@ _WATCH_S = 1.0
 class Database:
     """Made by `open_database`; belongs to the event loop in which it was opened.
 
-    Functions given to it are module-level functions with picklable arguments, so that the writer can be a process
-    later. They may run more than once for one result (writer.perform), so they do nothing but use their transaction.
+    Functions given to it are module-level functions with picklable arguments, because the writer may be a process.
+    They may run more than once for one result (writer.perform), so they do nothing but use their transaction.
 
     What callers may see: whatever their function raised; Unavailable when the storage failed, too many wait, or the
     database is closed. When the connection to PostgreSQL is lost during COMMIT, nobody knows whether it was stored, and
@@ -38,7 +39,7 @@ class Database:
 
     def __init__(
         self,
-        writer: Connection,
+        writer: Writer,
         readers: list[Connection],
         *,
         call_limit_s: float,
@@ -49,7 +50,10 @@ class Database:
         self.dialect: Dialect = writer.dialect
         self._loop = asyncio.get_running_loop()
         self._call_limit_s = call_limit_s
-        self._writer = Writer(writer, self._deliver)
+        #: Set when the writer has ended without being asked to: nothing can be stored any more.
+        self.lost = asyncio.Event()
+        self._writer = writer
+        writer.deliver = self._deliver
         self._batcher = Batcher(self._loop, self._writer.send, max_items=max_items, max_waiting=max_waiting)
         self._readers = Readers(self._loop, readers, max_waiting=max_waiting)
         self._watch = self._loop.call_later(_WATCH_S, self._look)
@@ -88,18 +92,18 @@ class Database:
         over = Unavailable("DB-Dn0h", "the database is closed")
         self._readers.end(over)
         await self._batcher.drain(over)
-        await asyncio.to_thread(self._writer.close)
+        await self._writer.aclose()
         await asyncio.to_thread(self._readers.close)
         self._readers.settle()
         self._watch.cancel()
 
     def _deliver(self, results: Results | None) -> None:
-        """Called in the writer's thread."""
-        with contextlib.suppress(RuntimeError):  # The loop is closed, and with it everybody who waited.
-            if results is None:
-                self._loop.call_soon_threadsafe(self._batcher.end, Unavailable("DB-yR3k", "the writer has ended"))
-            else:
-                self._loop.call_soon_threadsafe(self._batcher.resolve, results)
+        if results is not None:
+            self._batcher.resolve(results)
+            return
+        self._batcher.end(Unavailable("DB-yR3k", "the writer has ended"))
+        if self._closed is None:
+            self.lost.set()
 
     def _look(self) -> None:
         """End what takes longer than any deadline of the server's, e.g. because its machine has stopped answering."""
@@ -114,6 +118,7 @@ async def open_database(
     *,
     migrate: bool = True,
     readers: int = 2,
+    writer: Literal["thread", "process"] = "thread",
     application_name: str = "mailward",
     busy_timeout_s: float = 5.0,
     connect_timeout_s: float = 5.0,
@@ -128,6 +133,7 @@ async def open_database(
     that is
         newer than this program or has been tampered with (migrate.py).
     readers: threads and connections for reads.
+    writer: where commits are performed. A process costs a start and some 12 MB, and takes nothing from the event loop.
     busy_timeout_s: SQLite: how long to wait for a command-line tool that is writing to the same file.
     connect_timeout_s: PostgreSQL: for one attempt; at least 2.
     statement_timeout_s: PostgreSQL: the longest one statement may run. Twice that for a whole commit or read, on both.
@@ -135,14 +141,14 @@ async def open_database(
     max_items: writes, and items of one batch function, in one commit.
     max_waiting: calls that may wait at once; beyond it they are refused with Unavailable.
     """
-    connect = connector(
-        url,
-        application_name=application_name,
-        busy_timeout_s=busy_timeout_s,
-        connect_timeout_s=connect_timeout_s,
-        statement_timeout_s=statement_timeout_s,
-        idle_transaction_s=idle_transaction_s,
-    )
+    options: dict[str, Any] = {
+        "application_name": application_name,
+        "busy_timeout_s": busy_timeout_s,
+        "connect_timeout_s": connect_timeout_s,
+        "statement_timeout_s": statement_timeout_s,
+        "idle_transaction_s": idle_transaction_s,
+    }
+    connect = connector(url, **options)
 
     def prepare() -> list[Connection]:
         with contextlib.ExitStack() as opened:
@@ -157,9 +163,18 @@ async def open_database(
             opened.pop_all()
             return connections
 
-    writer, *others = await asyncio.to_thread(prepare)
+    process = await ProcessWriter.start() if writer == "process" else None  # It starts while the schema is looked at.
+    try:
+        first, *others = await asyncio.to_thread(prepare)
+        if process is not None:
+            first.close()
+            await process.open(url, **options)
+    except BaseException:
+        if process is not None:
+            await process.aclose()
+        raise
     return Database(
-        writer,
+        process or ThreadWriter(first, asyncio.get_running_loop()),
         others,
         call_limit_s=2 * statement_timeout_s,
         max_items=max_items,

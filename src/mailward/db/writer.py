@@ -1,12 +1,14 @@
-"""The writer: the one thread that owns the write connection, and what it does with a commit."""
+"""The writer: the one that owns the write connection, and what it does with a commit."""
 
+import asyncio
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from mailward.db.transaction import Connection, Contended, StoreFailed
+from mailward.db.transaction import Connection, Contended, Dialect, StoreFailed
 from mailward.errors import DeadlineExceeded, MailwardError, Unavailable
 
 _IDLE_S = 1.0
@@ -155,38 +157,60 @@ def _in_savepoint(connection: Connection, function: Callable[..., Any], args: tu
         return failed(error)
 
 
-class Writer:
-    """Runs `perform` for one commit after the other in a thread of its own."""
+class Writer(Protocol):
+    """Whoever performs commits, one after the other. Belongs to an event loop."""
 
-    def __init__(self, connection: Connection, deliver: Callable[[Results | None], None]) -> None:
-        """`deliver` is called in the thread: with the results of each commit, in order; with None when it ends."""
+    dialect: Dialect
+    #: Called in the loop: with the results of each commit, in order; with None when there will be no more.
+    deliver: Callable[[Results | None], None]
+
+    def send(self, commit: Commit) -> None:
+        """Hand over the next commit."""
+        ...
+
+    def abort(self) -> None:
+        """Make the commit in hand fail."""
+        ...
+
+    async def aclose(self) -> None:
+        """Finish what was sent, and end."""
+        ...
+
+
+class ThreadWriter:
+    """A Writer that runs `perform` in a thread of its own."""
+
+    def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
+        self.dialect: Dialect = connection.dialect
+        self.deliver: Callable[[Results | None], None] = _forget
         self._connection = connection
-        self._deliver = deliver
+        self._loop = loop
         self._commits: queue.SimpleQueue[Commit | None] = queue.SimpleQueue()
         # A daemon: a program that ends without closing its database ends, and what was not answered was not promised.
         self._thread = threading.Thread(target=self._work, name="mailward-writer", daemon=True)
         self._thread.start()
 
     def send(self, commit: Commit) -> None:
-        """Hand over the next commit; the thread does one at a time."""
         self._commits.put(commit)
 
     def abort(self) -> None:
-        """Make the commit in hand fail. Any thread may call it."""
         self._connection.abort()
 
-    def close(self) -> None:
-        """Let the thread finish what was sent, and end. Blocks."""
+    async def aclose(self) -> None:
         self._commits.put(None)
-        self._thread.join()
+        await asyncio.to_thread(self._thread.join)
 
     def _work(self) -> None:
         try:
             while (commit := self._next()) is not None:
-                self._deliver(perform(self._connection, commit))
+                self._tell(perform(self._connection, commit))
         finally:
             self._connection.close()
-            self._deliver(None)
+            self._tell(None)
+
+    def _tell(self, results: Results | None) -> None:
+        with contextlib.suppress(RuntimeError):  # The loop is closed, and with it everybody who waited.
+            self._loop.call_soon_threadsafe(self.deliver, results)
 
     def _next(self) -> Commit | None:
         try:
@@ -194,3 +218,7 @@ class Writer:
         except queue.Empty:
             self._connection.idle()
             return self._commits.get()
+
+
+def _forget(results: Results | None) -> None:
+    """Stand in for `deliver` until there is somebody to deliver to."""

@@ -1,0 +1,128 @@
+"""What goes between a gateway and its store process: one frame a commit each way, a length and a pickle."""
+
+import pickle
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from mailward.db.transaction import Transaction
+from mailward.db.writer import Batch, Commit, Failed, Results, Write
+
+_HEAD_BYTES = 8
+_PROTOCOL = pickle.HIGHEST_PROTOCOL
+
+
+class FrameReader:
+    """Puts frames together from the pieces in which they come."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes | memoryview] = []
+        self._missing = 0  # bytes of the frame that has begun; 0 between two frames
+        self._head = b""
+
+    def feed(self, data: bytes) -> Iterator[Any]:
+        """Yield the values that `data` completes."""
+        rest = memoryview(data)
+        while rest:
+            if not self._missing:
+                begun = self._head + rest[: _HEAD_BYTES - len(self._head)]
+                rest = rest[_HEAD_BYTES - len(self._head) :]
+                if len(begun) < _HEAD_BYTES:
+                    self._head = begun
+                    return
+                self._head, self._missing = b"", int.from_bytes(begun, "little")
+            piece = rest[: self._missing]
+            rest = rest[len(piece) :]
+            self._missing -= len(piece)
+            if self._missing:
+                self._pieces.append(piece)
+            elif self._pieces:
+                self._pieces.append(piece)
+                pieces, self._pieces = self._pieces, []
+                yield pickle.loads(b"".join(pieces))
+            else:
+                yield pickle.loads(piece)
+
+
+def frame(value: Any) -> bytes:
+    """Return `value` as a frame. Raises whatever pickling it raises."""
+    return _framed(pickle.dumps(value, _PROTOCOL))
+
+
+def _framed(body: bytes) -> bytes:
+    return b"%b%b" % (len(body).to_bytes(_HEAD_BYTES, "little"), body)
+
+
+def commit_frame(commit: Commit) -> bytes:
+    """Return `commit` as a frame. A call that cannot be pickled fails alone, in the store process."""
+    try:
+        return frame(commit)
+    except Exception:
+        return frame([_sendable(call) for call in commit])
+
+
+def _sendable(call: Write | Batch) -> Write | Batch:
+    try:
+        pickle.dumps(call, _PROTOCOL)
+    except Exception as error:
+        words = f"the call cannot be sent to the store process: {error!r}"
+        return Write(_refuse, (words,)) if isinstance(call, Write) else Batch(_refuse, [words] * len(call.items))
+    return call
+
+
+def _refuse(tx: Transaction, words: Any) -> Any:
+    raise TypeError(words)
+
+
+def results_frame(results: Results) -> bytes:
+    """Return `results` as a frame. One that cannot be pickled arrives as Failed; its commit stands all the same."""
+    try:
+        return frame([_returnable(result) for result in results])
+    except Exception:
+        return frame([_checked(result) for result in results])
+
+
+def _returnable(result: Any) -> Any:
+    if type(result) is list and any(type(answer) is Failed for answer in result):
+        return [_returnable(answer) for answer in result]
+    return _Elsewhere(result.error) if isinstance(result, Failed) else result
+
+
+def _checked(result: Any) -> Any:
+    try:
+        result = _returnable(result)
+        pickle.dumps(result, _PROTOCOL)
+    except Exception as error:
+        return _Elsewhere(TypeError(f"the result cannot be sent from the store process: {error!r}"))
+    return result
+
+
+class StoreTraceback(Exception):
+    """The cause of an exception that was raised in the store process: its traceback there, as text."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+class _Elsewhere:
+    """Pickles as a Failed whose error has its traceback as text. An error that cannot travel is described."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        error = self._error
+        text = "".join(traceback.format_exception(error))
+        try:
+            pickle.loads(pickle.dumps(error, _PROTOCOL))  # Many exceptions pickle, and then cannot be made anew.
+        except Exception:
+            error = RuntimeError(f"the function raised {error!r}")
+        return _failed, (error, text)
+
+
+def _failed(error: Exception, text: str) -> Failed:
+    error.__cause__ = StoreTraceback(text)
+    return Failed(error)
+
+
+__all__: Sequence[str] = ["FrameReader", "StoreTraceback", "commit_frame", "frame", "results_frame"]

@@ -1,0 +1,36 @@
+"""The store process of a running gateway: what clients and the operator see when it dies."""
+
+import os
+import select
+import signal
+import smtplib
+from pathlib import Path
+
+import pytest
+
+from tests.support.program import Program
+
+
+def test_a_gateway_whose_store_dies_promises_nothing_more_and_ends_with_an_error(tmp_path: Path) -> None:
+    with Program(tmp_path / "data") as program:
+        store = program.store_pid
+        with smtplib.SMTP("127.0.0.1", program.smtp_port) as client:
+            client.login("me", program.owner)
+            os.kill(store, signal.SIGKILL)
+            with pytest.raises(smtplib.SMTPException):
+                client.sendmail("a@example.com", ["b@example.com"], "From: a@example.com\r\n\r\nhello\r\n")
+
+        assert program.process.wait(timeout=20) == 1
+        assert "the store process ended" in program.log.read_text()
+
+
+def test_a_store_process_ends_with_its_gateway_however_that_ends(tmp_path: Path) -> None:
+    with Program(tmp_path / "data") as program:
+        store = program.store_pid
+        descriptor = os.pidfd_open(store)
+        program.process.kill()
+        program.process.wait()
+        try:
+            assert select.select([descriptor], [], [], 10.0)[0]
+        finally:
+            os.close(descriptor)
