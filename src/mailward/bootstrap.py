@@ -1,11 +1,13 @@
 """The composition root: settings in, a running gateway out. The only module that knows everybody."""
 
+import asyncio
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from ipaddress import ip_network
 from pathlib import Path
@@ -17,6 +19,7 @@ from mailward.api.access import Guard
 from mailward.api.admin import Admin
 from mailward.api.messages import MessageLimits, Messages
 from mailward.api.plain import plain_routes
+from mailward.api.quick import PATH, Quick
 from mailward.api.services import registry
 from mailward.config import Settings
 from mailward.db.database import Database, Transaction
@@ -109,6 +112,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
 
         sms = SMSProviders(store.database, secrets, instance=access.instance, new_id=ids, now_us=now_us)
         tests = ProviderTests(providers, smtp.test, new_id=ids, now_us=now_us)
+        limits = MessageLimits(message_bytes=settings.max_message_bytes, recipients=settings.max_recipients)
         messages = Messages(
             store.database,
             submissions,
@@ -116,9 +120,10 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
             now_us=now_us,
             hostname=settings.host,
             waits_for=lambda: reason_to_wait(watch.current),
-            limits=MessageLimits(message_bytes=settings.max_message_bytes, recipients=settings.max_recipients),
+            limits=limits,
         )
-        app = _app(settings, store.database, Guard(access), Admin(providers, tests, sms), messages)
+        quick = partial(Quick, access, submissions, draw_id=ids, now_us=now_us, limits=limits)
+        app = _app(settings, store.database, Guard(access), Admin(providers, tests, sms), messages, quick)
         port = HttpPort(
             app, max_body=app.max_body, finish=app.finish, limits=Limits(connections=settings.max_connections)
         )
@@ -196,8 +201,16 @@ async def _start_worker(
     return watch, worker or Elsewhere()
 
 
-def _app(settings: Settings, database: Database, guard: Guard, admin: Admin, messages: Messages) -> App:
-    if settings.role in ("all", "api"):
+def _app(
+    settings: Settings,
+    database: Database,
+    guard: Guard,
+    admin: Admin,
+    messages: Messages,
+    quick: Callable[[RestGateway], Quick],
+) -> App:
+    serves_api = settings.role in ("all", "api")
+    if serves_api:
         services = registry(guard, admin, messages, max_message_bytes=settings.max_message_bytes)
     else:  # Health and metrics alone.
         services = Registry(guard)
@@ -211,7 +224,8 @@ def _app(settings: Settings, database: Database, guard: Guard, admin: Admin, mes
         return None
 
     routes = plain_routes(services, {"database": store_answers}, version=version("mailward"))
-    return App(services, rest, routes, rest_limit=rest.max_body)
+    shortcuts = {PATH: quick(rest)} if serves_api else None
+    return App(services, rest, routes, rest_limit=rest.max_body, shortcuts=shortcuts)
 
 
 def _ping(tx: Transaction) -> None:

@@ -65,6 +65,18 @@ class Access:
             return None
         return granted.caller
 
+    def remembered(self, token: str) -> Caller | None:
+        """Return whom `token` stands for if that is known without a look at the database; None: ask `authenticate`."""
+        key = digest(token)
+        known = self._memory.get(key) if key is not None else None
+        now_us = self._now_us()
+        if known is None or not 0 <= now_us - known[0] < MEMORY_US:
+            return None
+        granted = known[1]
+        if granted is None or (granted.expires_at_us is not None and granted.expires_at_us <= now_us):
+            return None
+        return granted.caller
+
     def forget(self) -> None:
         """Read everything anew: what this process just changed is seen at once."""
         self._memory = {}

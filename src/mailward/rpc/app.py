@@ -9,6 +9,9 @@ from mailward.rpc.http import BodyLimit, Handler, Request, Response
 from mailward.rpc.service import Registry
 from mailward.rpc.unary import HEAD_BYTES
 
+#: Answers a request at once or by a future, or returns None: then nothing has happened.
+Shortcut = Callable[[Request], Response | Awaitable[Response] | None]
+
 
 class App:
     """The handler of the port; give its `finish` and `max_body` to the port too."""
@@ -20,11 +23,13 @@ class App:
         routes: Mapping[str, Handler],
         *,
         rest_limit: BodyLimit,
+        shortcuts: Mapping[str, Shortcut] | None = None,
     ) -> None:
         """`rest`: answers everything nobody else does.
 
         `routes`: path → handler, for any method; a path that ends in "/" stands for everything below it too, except
         "/" itself. `rest_limit`: bytes a body may have on routes and REST paths.
+        `shortcuts`: path → who is asked first, and may leave the request to all others by returning None.
         """
         self._registry = registry
         self._grpc = grpc.Grpc(registry)
@@ -33,9 +38,13 @@ class App:
         self._routes = dict(routes)
         self._below = sorted((path for path in routes if path.endswith("/") and path != "/"), key=len, reverse=True)
         self._rest_limit = rest_limit
+        self._shortcuts = dict(shortcuts or {})
 
     def __call__(self, request: Request) -> Response | Awaitable[Response]:
         """Answer `request`. A path of gRPC asked for in any other way is for REST, which knows no such path (404)."""
+        shortcut = self._shortcuts.get(request.path)
+        if shortcut is not None and (early := shortcut(request)) is not None:
+            return early
         route = self._routes.get(request.path)
         if route is None and grpc.serves(request):
             return self._grpc(request)

@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 from mailward.rpc import protojson_read, protojson_write
 from mailward.rpc.http import Request, Response
 from mailward.rpc.scalars import UnknownName, Unreadable
-from mailward.rpc.service import GATEWAY, Call, Code, Registry, RestStyle, RpcError, Service, parse_timeout
+from mailward.rpc.service import GATEWAY, Call, Code, Method, Registry, RestStyle, RpcError, Service, parse_timeout
 from mailward.rpc.transcode import BadEscape, Route, Router, clean_path, decode_path, variables
 
 #: HTTP status of each gRPC code.
@@ -123,14 +123,36 @@ class RestGateway:
             _check_size(request, route, message)
             answer = await self._registry.call(route.method, message, call, timeout_s=timeout_s)
         except RpcError as error:
-            response = self._refuse(request, style, error, call.request_id)
-            response.headers += self._cache_headers()
-            return response
+            return self._failed(request, style, error, call.request_id)
+        body = protojson_write.write(answer, proto_names=style.proto_names)
+        return self.succeeded(request, route.method, body, call.request_id)
+
+    # For whoever answers a request without `__call__` and wants to be told apart from it by nobody.
+
+    def method(self, verb: str, path: str) -> Method:
+        """Return the method that answers `verb` at `path`, which has no variables."""
+        route = self._router.find(verb, path.split("/")[1:])
+        assert route is not None
+        return route.method
+
+    def succeeded(self, request: Request, method: Method, body: bytes, request_id: str = "") -> Response:
+        """Return the response with which `method` succeeds; `body`: its answer in JSON."""
+        style = method.service.style
         headers = [("Content-Type", "application/json"), *self._cache_headers(), *_VARY]
         if style.problems:
-            headers.append(("X-Request-Id", call.request_id))
-        body = protojson_write.write(answer, proto_names=style.proto_names)
-        return Response(style.statuses.get(route.method.descriptor.name, 200), headers, body)
+            headers.append(("X-Request-Id", request_id or self._request_id(request)))
+        return Response(style.statuses.get(method.descriptor.name, 200), headers, body)
+
+    def failed(self, request: Request, method: Method, error: Exception) -> Response:
+        """Return the response with which `method` fails when its handler raises `error`."""
+        request_id = self._request_id(request)
+        call = Call(method.path, _metadata(request), "rest", request.peer, request_id)
+        return self._failed(request, method.service.style, self._registry.explain(error, call), request_id)
+
+    def _failed(self, request: Request, style: RestStyle, error: RpcError, request_id: str) -> Response:
+        response = self._refuse(request, style, error, request_id)
+        response.headers += self._cache_headers()
+        return response
 
     def _refuse(self, request: Request, style: RestStyle, error: RpcError, request_id: str = "") -> Response:
         status = error.http_status or STATUS[error.code]

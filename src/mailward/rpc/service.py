@@ -170,6 +170,10 @@ class Registry:
         """Return the method at "/package.Service/Name", or None."""
         return self._methods.get(path)
 
+    def explain(self, error: Exception, call: Call) -> RpcError:
+        """Return `error`, raised by a handler, as the caller of `call` sees it."""
+        return self._on_error(error, call)
+
     def unknown(self, path: str) -> RpcError:
         """Return the error for a path at which `method` found nothing."""
         service, _, name = path.removeprefix("/").rpartition("/")
