@@ -1,7 +1,9 @@
 """`mailward serve`: run the gateway until SIGTERM or SIGINT."""
 
 import asyncio
+import contextlib
 import gc
+import resource
 import signal
 from typing import Any
 
@@ -28,11 +30,20 @@ def command(settings: config.Loaded, demo: bool) -> None:
     )
     # The tour is for people who look on: what the gateway says meanwhile would bury it.
     log.configure("warning" if demo else settings.settings.log_level, console=console)
+    _allow_many_files()
     try:
         with common.reported_errors():
             uvloop.run(_serve(settings.settings, demo))
     finally:
         log.flush()
+
+
+def _allow_many_files() -> None:
+    """Raise the limit on open files to what this process may have: every connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):  # Some systems name a hard limit that they do not grant.
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _serve(settings: config.Settings, demo: bool) -> None:

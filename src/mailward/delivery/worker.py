@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from mailward import log, metrics
 from mailward.db.database import Database
-from mailward.delivery import queue
+from mailward.delivery import clock, queue
 from mailward.delivery.closer import Closer
 from mailward.delivery.hold import Hold, HoldLimits
 from mailward.delivery.lanes import Backlog, slots
@@ -63,6 +63,7 @@ class Worker:
         self._relay = relay
         self._now_us = now_us
         self._doubt = doubt
+        self._step_back = clock.StepBack(now_us)
         self._poll_s = _POLL_S[database.dialect]
         self._hold = Hold(limits or HoldLimits())
         self._closer = Closer(database, self._closed, self._store_failed)
@@ -246,6 +247,10 @@ class Worker:
     async def _tend(self) -> None:
         if self._back_off_s:
             await self._reconcile()
+        if self._step_back.seen():
+            if await self._database.write(clock.mend, self._now_us()):
+                self._backlog.add_all()
+            self._step_back.mended()
         if self._returning:
             returning, self._returning = self._returning, []
             await self._return(returning)
