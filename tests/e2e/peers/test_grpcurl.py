@@ -74,7 +74,7 @@ def test_a_wrong_token_is_unauthenticated(grpcurl: Grpcurl) -> None:
 
 def test_a_method_that_is_not_served_is_unimplemented(grpcurl: Grpcurl) -> None:
     assert grpcurl.run(f"{ADMIN}/GetSupportedLanguages", {}).returncode in (0, 64 + 12)
-    assert grpcurl.run(f"{ADMIN}/ListFailedEvents", {}).returncode == 64 + 12
+    assert grpcurl.run(f"{ADMIN}/GetDefaultInitMessageText", {"language": "en"}).returncode == 64 + 12
 
 
 def test_the_health_service_answers(grpcurl: Grpcurl) -> None:
