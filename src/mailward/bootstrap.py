@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mailward import log, metrics
 from mailward.access.access import Access
+from mailward.access.commands import SYSTEM
 from mailward.access.tokens import Caller
 from mailward.api.access import Guard
 from mailward.api.admin import Admin
@@ -42,6 +43,7 @@ from mailward.rpc.limits import Limits
 from mailward.rpc.port import HttpPort
 from mailward.rpc.rest import RestGateway
 from mailward.rpc.service import Registry
+from mailward.settings.commands import InstanceSettings
 from mailward.smtpd.door import House, SmtpdSettings
 from mailward.smtpd.listener import SmtpListener
 from mailward.smtpd.tls import self_signed, server_context
@@ -85,6 +87,10 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
         if first is not None:
             write_private(token_file, first.text)
 
+        instance_settings = InstanceSettings(store.database, instance=access.instance, now_us=now_us)
+        await instance_settings.start(SYSTEM)
+        stack.push_async_callback(instance_settings.stop)
+
         secrets = secret_box(settings)
         providers = Providers(
             store.database,
@@ -93,6 +99,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
             new_id=ids,
             now_us=now_us,
             relay=_relay_defaults(settings),
+            domains=_domains(settings),
         )
         stack.push_async_callback(life.stop)
         watch, worker = await _start_worker(settings, store.database, providers, life)
@@ -123,7 +130,8 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
             limits=limits,
         )
         quick = partial(Quick, access, submissions, draw_id=ids, now_us=now_us, limits=limits)
-        app = _app(settings, store.database, Guard(access), Admin(providers, tests, sms), messages, quick)
+        admin = Admin(providers, tests, sms, instance_settings)
+        app = _app(settings, store.database, Guard(access), admin, messages, quick)
         port = HttpPort(
             app, max_body=app.max_body, finish=app.finish, limits=Limits(connections=settings.max_connections)
         )
@@ -157,6 +165,11 @@ def _policy(settings: Settings) -> RetryPolicy:
         lifetime_s=settings.lifetime_s,
         uncertain_retries=settings.uncertain_retries,
     )
+
+
+def _domains(settings: Settings) -> tuple[str, ...]:
+    """Return the instance's domains, which senders must use when its domain policy says so."""
+    return ("localhost", settings.hostname) if settings.hostname else ("localhost",)
 
 
 def _relay_defaults(settings: Settings) -> RelayDefaults:

@@ -26,6 +26,7 @@ from mailward.ids import COMMAND_NODES, MAX_NODE, IdSource
 from mailward.provider.projection import EmailProvidersProjection
 from mailward.provider.sms_projection import SMSProvidersProjection
 from mailward.secretbox import MasterKeyError, SecretBox, load_or_create_master_key, parse_master_key
+from mailward.settings.projection import SettingsProjection
 
 DATABASE_FILE = "mailward.db"
 MASTER_KEY_FILE = "master.key"
@@ -33,7 +34,7 @@ LOCK_FILE = "serve.lock"
 NODE_FILE = "node.name"
 
 #: Every read table that follows the events.
-PROJECTIONS = (AccessProjection(), EmailProvidersProjection(), SMSProvidersProjection())
+PROJECTIONS = (AccessProjection(), EmailProvidersProjection(), SMSProvidersProjection(), SettingsProjection())
 
 
 def now_us() -> int:

@@ -1,6 +1,7 @@
 """ZITADEL's AdminService: one short method per RPC. Those that are missing here answer UNIMPLEMENTED."""
 
 from mailward.api.admin_email import EmailMethods
+from mailward.api.admin_settings import SettingsMethods
 from mailward.api.admin_sms import SMSMethods
 from mailward.api.admin_smtp import SMTPMethods
 from mailward.api.admin_views import ViewMethods
@@ -9,15 +10,19 @@ from mailward.provider.commands import Providers
 from mailward.provider.sms_commands import SMSProviders
 from mailward.provider.testing import ProviderTests
 from mailward.rpc.service import Call
+from mailward.settings.commands import InstanceSettings
 
 
-class Admin(SMTPMethods, EmailMethods, SMSMethods, ViewMethods):
+class Admin(SMTPMethods, EmailMethods, SMSMethods, SettingsMethods, ViewMethods):
     """The implementation that is registered for zitadel.admin.v1.AdminService."""
 
-    def __init__(self, providers: Providers, tests: ProviderTests, sms: SMSProviders) -> None:
+    def __init__(
+        self, providers: Providers, tests: ProviderTests, sms: SMSProviders, settings: InstanceSettings
+    ) -> None:
         self.providers = providers
         self.tests = tests
         self.sms = sms
+        self.settings = settings
 
     async def healthz(self, request: admin.HealthzRequest, call: Call) -> admin.HealthzResponse:
         """Say that the server is there."""

@@ -8,6 +8,7 @@ from mailward.api.texts import choose, translate
 from mailward.errors import MailwardError
 from mailward.proto.zitadel.message_pb2 import ErrorDetail
 from mailward.rpc.service import Call, Code, RpcError
+from mailward.settings.languages import DEFAULT_LANGUAGE
 
 #: Spec 2.3. The HTTP status follows from the code, in rpc.
 _CODES: dict[type[MailwardError], Code] = {
@@ -27,15 +28,18 @@ _ZITADEL = "/zitadel."
 _INTERNAL = errors.Internal("API-In7rn", "An internal error occurred")
 
 
-def on_error(error: Exception, call: Call) -> RpcError:
-    """Return what the caller of `call` sees of `error`. What nobody foresaw is logged and said to be internal."""
+def on_error(error: Exception, call: Call, *, language: str = DEFAULT_LANGUAGE) -> RpcError:
+    """Return what the caller of `call` sees of `error`. What nobody foresaw is logged and said to be internal.
+
+    `language`: of those who ask for none.
+    """
     if isinstance(error, MailwardError):
-        return to_rpc(error, call)
+        return to_rpc(error, call, language=language)
     _log(error, call)
-    return to_rpc(_INTERNAL, call)
+    return to_rpc(_INTERNAL, call, language=language)
 
 
-def to_rpc(error: MailwardError, call: Call) -> RpcError:
+def to_rpc(error: MailwardError, call: Call, *, language: str = DEFAULT_LANGUAGE) -> RpcError:
     """Return `error` as the wire has it.
 
     For ZITADEL's services the text is in the language that the caller prefers, with the id behind it; an error of no
@@ -55,7 +59,7 @@ def to_rpc(error: MailwardError, call: Call) -> RpcError:
             pointer=error.pointer,
             http_status=error.http_status,
         )
-    return zitadel_error(code, error.id, translate(error.message, language_of(call)))
+    return zitadel_error(code, error.id, translate(error.message, language_of(call, language)))
 
 
 def zitadel_error(code: Code, id: str, text: str) -> RpcError:
@@ -68,10 +72,10 @@ def code_of(error: MailwardError) -> Code:
     return next((_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), Code.INTERNAL)
 
 
-def language_of(call: Call) -> str:
-    """Return the language in which the caller wants to read, one of texts.LANGUAGES."""
+def language_of(call: Call, default: str) -> str:
+    """Return the language in which the caller wants to read: one of languages.LANGUAGES, `default` for none of them."""
     metadata = call.metadata
-    return choose(metadata.get("accept-language") or metadata.get("grpcgateway-accept-language", ""))
+    return choose(metadata.get("accept-language") or metadata.get("grpcgateway-accept-language", ""), default)
 
 
 def _log(error: Exception, call: Call) -> None:

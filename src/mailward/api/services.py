@@ -19,7 +19,8 @@ _ACCEPTED = replace(PROBLEM, statuses={"SendMessage": 202})
 
 def registry(guard: Guard, admin: Admin, messages: Messages, *, max_message_bytes: int) -> Registry:
     """Return the services of a gateway that takes messages of up to `max_message_bytes`."""
-    services = Registry(guard, on_error)
+    settings = admin.settings
+    services = Registry(guard, lambda error, call: on_error(error, call, language=settings.language()))
     services.add(admin_pb2.DESCRIPTOR.services_by_name["AdminService"], admin, prefix="/admin/v1", style=GATEWAY)
     services.add(
         messages_pb2.DESCRIPTOR.services_by_name["MessageService"],

@@ -1,11 +1,6 @@
 """Sentences for callers in the languages of ZITADEL (spec 6.10), in our own words, and the choice among them."""
 
-#: In the order in which GetSupportedLanguages names them.
-LANGUAGES = (
-    *("bg", "cs", "de", "en", "es", "fr", "hu", "id", "it", "ja"),
-    *("ko", "mk", "nl", "pl", "pt", "ro", "ru", "sv", "tr", "zh"),
-)
-DEFAULT_LANGUAGE = "en"
+from mailward.settings.languages import DEFAULT_LANGUAGE, LANGUAGES
 
 _OTHERS = tuple(language for language in LANGUAGES if language != DEFAULT_LANGUAGE)
 

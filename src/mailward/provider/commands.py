@@ -2,8 +2,8 @@
 
 import secrets as random
 import string
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from mailward.db.database import Database, Transaction
@@ -31,6 +31,7 @@ from mailward.provider.relay import Relay, RelayDefaults, hop_of, open_relay
 from mailward.provider.routing import Plan, ProviderLimits
 from mailward.provider.state import EmailProviders, HTTPConfig, SMTPConfig
 from mailward.secretbox import SecretBox, SecretError, SecretText
+from mailward.settings.projection import sender_must_match
 from mailward.transport.base import RelaySettings
 
 T = TypeVar("T")
@@ -79,6 +80,7 @@ class Act:
     editor: UserId
     at_us: int
     projections: Sequence[Projection] = (projection.EmailProvidersProjection(),)
+    domains: frozenset[str] = frozenset()  #: of the instance: what a sender must use where its domain policy says so
 
 
 def execute(tx: Transaction, act: Act, command: Command) -> Details:
@@ -94,6 +96,8 @@ def execute(tx: Transaction, act: Act, command: Command) -> Details:
         state = projection.load_all(tx, act.instance, command.ids)
     else:
         state = projection.load(tx, act.instance, command.id)
+    if isinstance(command, AddSMTP | ChangeSMTP) and sender_must_match(tx, act.instance):
+        state = replace(state, sender_domains=act.domains)
     decided = aggregate.decide(state, command)
     if not decided:
         assert not isinstance(command, SetFailover)
@@ -136,13 +140,16 @@ class Providers:
         new_id: Callable[[], int],
         now_us: Callable[[], int],
         relay: RelayDefaults,
+        domains: Collection[str] = (),
     ) -> None:
+        """`domains`: of the instance; its domain policy may demand that senders use one of them."""
         self._database = database
         self._secrets = secrets
         self._instance = instance
         self._new_id = new_id
         self._now_us = now_us
         self.relay_defaults = relay
+        self._domains = frozenset(domains)
         self._listeners: list[Callable[[], Awaitable[None]]] = []
         self._active = _Known([], version=-1, until_us=0)
         self.version = 0
@@ -321,7 +328,7 @@ class Providers:
         return answer
 
     async def _do(self, command: Command, editor: UserId) -> Details:
-        act = Act(instance=self._instance, editor=editor, at_us=self._now_us())
+        act = Act(instance=self._instance, editor=editor, at_us=self._now_us(), domains=self._domains)
         details = await self._write(execute, act, command)
         self.version += 1
         for listener in self._listeners:

@@ -1,6 +1,6 @@
 """Providers over a fresh database of each engine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 
 import pytest
@@ -34,10 +34,15 @@ def new_providers(clock: Clock) -> Callable[..., Providers]:
     """Make Providers over a database, as another process on the same one would."""
     ids = count(298_765_432_109_880_001)
 
-    def make(database: Database, key: bytes = bytes(32)) -> Providers:
-        relay = RelayDefaults(ehlo_name="mx.example.org")
+    def make(database: Database, key: bytes = bytes(32), domains: Sequence[str] = ()) -> Providers:
         return Providers(
-            database, SecretBox([key]), instance=INSTANCE, new_id=lambda: next(ids), now_us=clock, relay=relay
+            database,
+            SecretBox([key]),
+            instance=INSTANCE,
+            new_id=lambda: next(ids),
+            now_us=clock,
+            relay=RelayDefaults(ehlo_name="mx.example.org"),
+            domains=domains,
         )
 
     return make

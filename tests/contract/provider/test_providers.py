@@ -18,6 +18,8 @@ from mailward.provider.projection import EmailProvidersProjection
 from mailward.provider.queries import HTTPSettings, ProviderView, SMTPSettings
 from mailward.provider.relay import UnusableRelay
 from mailward.secretbox import SecretText
+from mailward.settings.commands import InstanceSettings
+from mailward.settings.values import DomainPolicy
 from mailward.transport.base import HTTPRelay, RelaySettings, TlsMode
 from tests.contract.provider.conftest import INSTANCE, Clock
 from tests.support.providers import UNKNOWN, http, smtp
@@ -438,3 +440,26 @@ async def test_the_password_remembers_what_it_was_entered_for(providers: Provide
 
     assert moved is not None and moved.bound_to == ("smtp.example.com:587", True, "mailer")
     assert entered is not None and entered.bound_to == ("other:25", False, "x")
+
+
+# --- the domain policy
+
+
+async def test_senders_must_use_a_domain_of_the_instance_where_its_policy_says_so(
+    database: Database, clock: Clock, new_providers: Callable[..., Providers]
+) -> None:
+    providers = new_providers(database, domains=("example.com", "localhost"))
+    settings = InstanceSettings(database, instance=INSTANCE, now_us=clock)
+    foreign = smtp(sender_address="a@example.org")
+    known = await providers.add_smtp(foreign, None, EDITOR)
+    await settings.change(DomainPolicy(smtp_sender_address_matches_instance_domain=True), EDITOR)
+
+    for attempt in (providers.add_smtp(foreign, None, EDITOR), providers.change_smtp(known.id, foreign, None, EDITOR)):
+        with pytest.raises(InvalidArgument, match="INST-xtWIiR2ZbR"):
+            await attempt
+    await providers.add_smtp(smtp(sender_address="a@example.com"), None, EDITOR)
+    await providers.add_http(http(), EDITOR)
+    await providers.activate(known.id, EDITOR)
+
+    await settings.change(DomainPolicy(), EDITOR)
+    await providers.change_smtp(known.id, smtp(sender_address="b@example.org"), None, EDITOR)

@@ -3,7 +3,8 @@
 import pytest
 
 from mailward.api import texts
-from mailward.api.texts import DEFAULT_LANGUAGE, LANGUAGES, choose, translate
+from mailward.api.texts import choose, translate
+from mailward.settings.languages import DEFAULT_LANGUAGE, LANGUAGES
 
 NOT_FOUND = "SMTP configuration not found"
 
