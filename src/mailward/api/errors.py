@@ -1,6 +1,7 @@
 """From an exception to what a caller sees: kind → code and status, id → ErrorDetail, text → the caller's language."""
 
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 from mailward import errors, log
@@ -28,10 +29,10 @@ _ZITADEL = "/zitadel."
 _INTERNAL = errors.Internal("API-In7rn", "An internal error occurred")
 
 
-def on_error(error: Exception, call: Call, *, language: str = DEFAULT_LANGUAGE) -> RpcError:
+def on_error(error: Exception, call: Call, *, language: Callable[[], str] = lambda: DEFAULT_LANGUAGE) -> RpcError:
     """Return what the caller of `call` sees of `error`. What nobody foresaw is logged and said to be internal.
 
-    `language`: of those who ask for none.
+    `language`: says which one those get who ask for none.
     """
     if isinstance(error, MailwardError):
         return to_rpc(error, call, language=language)
@@ -39,7 +40,7 @@ def on_error(error: Exception, call: Call, *, language: str = DEFAULT_LANGUAGE) 
     return to_rpc(_INTERNAL, call, language=language)
 
 
-def to_rpc(error: MailwardError, call: Call, *, language: str = DEFAULT_LANGUAGE) -> RpcError:
+def to_rpc(error: MailwardError, call: Call, *, language: Callable[[], str] = lambda: DEFAULT_LANGUAGE) -> RpcError:
     """Return `error` as the wire has it.
 
     For ZITADEL's services the text is in the language that the caller prefers, with the id behind it; an error of no
@@ -59,7 +60,7 @@ def to_rpc(error: MailwardError, call: Call, *, language: str = DEFAULT_LANGUAGE
             pointer=error.pointer,
             http_status=error.http_status,
         )
-    return zitadel_error(code, error.id, translate(error.message, language_of(call, language)))
+    return zitadel_error(code, error.id, translate(error.message, language_of(call, language())))
 
 
 def zitadel_error(code: Code, id: str, text: str) -> RpcError:

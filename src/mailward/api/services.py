@@ -1,6 +1,7 @@
 """Which services there are, under which paths, in which style."""
 
 from dataclasses import replace
+from functools import partial
 
 from mailward.api.admin import Admin
 from mailward.api.errors import on_error
@@ -19,8 +20,7 @@ _ACCEPTED = replace(PROBLEM, statuses={"SendMessage": 202})
 
 def registry(guard: Guard, admin: Admin, messages: Messages, *, max_message_bytes: int) -> Registry:
     """Return the services of a gateway that takes messages of up to `max_message_bytes`."""
-    settings = admin.settings
-    services = Registry(guard, lambda error, call: on_error(error, call, language=settings.language()))
+    services = Registry(guard, partial(on_error, language=lambda: admin.settings.language()))
     services.add(admin_pb2.DESCRIPTOR.services_by_name["AdminService"], admin, prefix="/admin/v1", style=GATEWAY)
     services.add(
         messages_pb2.DESCRIPTOR.services_by_name["MessageService"],
