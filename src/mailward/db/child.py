@@ -7,22 +7,21 @@ It ends when the gateway closes its side, or dies: what is in hand then is finis
 
 import contextlib
 import gc
+import pickle
 import select
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
-from typing import Any
 
 from mailward.db.connect import connector
-from mailward.db.frames import FrameReader, frame, results_frame
+from mailward.db.frames import frame, results_frame
 from mailward.db.transaction import Connection
 from mailward.db.writer import Failed, perform
 from mailward.errors import MailwardError
 
 _IDLE_S = 1.0
-_RECEIVE_BYTES = 1 << 20
+_BUFFER_BYTES = 1 << 18
 
 
 def main() -> None:
@@ -36,11 +35,12 @@ def main() -> None:
 
 
 def _serve(gateway: socket.socket) -> None:
-    frames = FrameReader()
-    first = next(_received(gateway, frames, None), None)
-    if first is None:  # The gateway found something wrong and needs no store.
+    # Reads large values straight into the bytes that they become.
+    wire = gateway.makefile("rb", _BUFFER_BYTES)
+    try:
+        url, options = pickle.load(wire)
+    except EOFError:  # The gateway found something wrong and needs no store.
         return
-    url, options = first
     try:
         connection = connector(url, **options)(read_only=False)
     except MailwardError as error:
@@ -52,21 +52,19 @@ def _serve(gateway: socket.socket) -> None:
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)
     try:
-        for commit in _received(gateway, frames, connection):
-            gateway.sendall(results_frame(perform(connection, commit)))
+        while True:
+            # The gateway sends no commit before it has the results of the last, so nothing waits in the buffer.
+            if not select.select([gateway], [], [], _IDLE_S)[0]:
+                connection.idle()
+            try:
+                commit = pickle.load(wire)
+            except (EOFError, pickle.UnpicklingError):  # Ended, perhaps in the middle of a commit.
+                return
+            results = perform(connection, commit)
+            del commit  # Contents may be large, and the next commit long in coming.
+            gateway.sendall(results_frame(results))
     finally:
         connection.close()
-
-
-def _received(gateway: socket.socket, frames: FrameReader, connection: Connection | None) -> Iterator[Any]:
-    """Yield what the gateway sends; after a second of silence `connection` may do its housekeeping."""
-    while True:
-        if connection is not None and not select.select([gateway], [], [], _IDLE_S)[0]:
-            connection.idle()
-        data = gateway.recv(_RECEIVE_BYTES)
-        if not data:
-            return
-        yield from frames.feed(data)
 
 
 def _abort_on_signal(connection: Connection) -> None:

@@ -1,4 +1,8 @@
-"""What goes between a gateway and its store process: one frame a commit each way, a length and a pickle."""
+"""What goes between a gateway and its store process: one value a commit each way.
+
+There, a pickle: whoever reads waits for nothing else. Back, a pickle in a frame, its length before it, because an event
+loop must know when it has it all.
+"""
 
 import pickle
 import traceback
@@ -53,12 +57,27 @@ def _framed(body: bytes) -> bytes:
     return b"%b%b" % (len(body).to_bytes(_HEAD_BYTES, "little"), body)
 
 
-def commit_frame(commit: Commit) -> bytes:
-    """Return `commit` as a frame. A call that cannot be pickled fails alone, in the store process."""
+def commit_pieces(commit: Commit) -> list[bytes]:
+    """Return `commit` pickled, in pieces. A call that cannot be pickled fails alone, in the store process."""
     try:
-        return frame(commit)
+        return pieces(commit)
     except Exception:
-        return frame([_sendable(call) for call in commit])
+        return pieces([_sendable(call) for call in commit])
+
+
+def pieces(value: Any) -> list[bytes]:
+    """Return `value` pickled; large bytes in it are pieces of their own and not copied. Raises what pickling raises."""
+    out = _Pieces()
+    pickle.Pickler(out, _PROTOCOL).dump(value)
+    return out.all
+
+
+class _Pieces:
+    """A file, as far as a pickler knows."""
+
+    def __init__(self) -> None:
+        self.all: list[bytes] = []
+        self.write = self.all.append
 
 
 def _sendable(call: Write | Batch) -> Write | Batch:
@@ -125,4 +144,4 @@ def _failed(error: Exception, text: str) -> Failed:
     return Failed(error)
 
 
-__all__: Sequence[str] = ["FrameReader", "StoreTraceback", "commit_frame", "frame", "results_frame"]
+__all__: Sequence[str] = ["FrameReader", "StoreTraceback", "commit_pieces", "frame", "pieces", "results_frame"]

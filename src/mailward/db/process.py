@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from mailward.db.frames import FrameReader, commit_frame, frame
+from mailward.db.frames import FrameReader, commit_pieces, pieces
 from mailward.db.transaction import Dialect
 from mailward.db.writer import Commit, Failed, Results
 from mailward.errors import Unavailable
@@ -45,7 +45,7 @@ class ProcessWriter(asyncio.Protocol):
     async def open(self, url: str | Path, **options: Any) -> None:
         """Have it connect to `url`; `options` as for connector. Raises what connecting raises."""
         assert self._ready is not None
-        self._transport.write(frame((url, options)))
+        self._transport.writelines(pieces((url, options)))
         (answer,) = await self._ready
         self._ready = None
         if isinstance(answer, Failed):
@@ -53,7 +53,7 @@ class ProcessWriter(asyncio.Protocol):
         self.dialect = answer
 
     def send(self, commit: Commit) -> None:
-        self._transport.write(commit_frame(commit))
+        self._transport.writelines(commit_pieces(commit))
 
     def abort(self) -> None:
         self._process.send_signal(signal.SIGUSR1)

