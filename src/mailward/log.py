@@ -112,8 +112,8 @@ def message_accepted(
     message_id: int, *, ingress: str, lane: str, recipients: int, size_bytes: int, sender: str, seconds: float
 ) -> None:
     """A message is on disk and about to be acknowledged. `seconds`: from its last byte to the commit."""
-    _accepted(ingress, lane).inc()
-    _accept_duration(ingress).observe(seconds)
+    metrics.messages_accepted.labels(ingress, lane).inc()
+    metrics.accept_duration_seconds.labels(ingress).observe(seconds)
     if _sink.rank <= 20:
         write(
             "info", "message.accepted", message_id=message_id, ingress=ingress, lane=lane, recipients=recipients,
@@ -143,11 +143,11 @@ def recipient_attempted(
     age_s: float,
 ) -> None:
     """One recipient's attempt ended. `state`: what it is now; `outcome`: what the provider made of it."""
-    _attempts(provider_id, outcome, stage).inc()
+    metrics.attempts.labels(provider_id, outcome, stage).inc()
     if final:
-        _finished(lane, state).inc()
+        metrics.recipients_finished.labels(lane, state).inc()
     if outcome == "accepted":
-        _time_to_sent(lane).observe(age_s)
+        metrics.time_to_sent_seconds.labels(lane).observe(age_s)
     if _sink.rank <= 20:
         write(
             "info" if outcome == "accepted" else "warning", f"message.{state}", message_id=message_id,
@@ -158,7 +158,7 @@ def recipient_attempted(
 
 def message_expired(message_id: int, recipient: str, *, lane: str) -> None:
     """A recipient's lifetime ended without success."""
-    _finished(lane, "expired").inc()
+    metrics.recipients_finished.labels(lane, "expired").inc()
     write("warning", "message.expired", message_id=message_id, recipient=masked(recipient))
 
 
@@ -194,38 +194,6 @@ def node_reborn(former_node: int, former_epoch: int, node: int, epoch: int) -> N
     """This node was thought dead and begins another life."""
     metrics.node_rebirths.inc()
     write("warning", "node.reborn", former_node=former_node, former_epoch=former_epoch, node=node, epoch=epoch)
-
-
-# Looking a labelled child up costs more than counting it, so each is kept.
-_children: dict[tuple[object, ...], Any] = {}
-
-
-def _child(metric: Any, *labels: str) -> Any:
-    key = (metric, *labels)
-    found = _children.get(key)
-    if found is None:
-        found = _children[key] = metric.labels(*labels)
-    return found
-
-
-def _accepted(ingress: str, lane: str) -> Any:
-    return _child(metrics.messages_accepted, ingress, lane)
-
-
-def _accept_duration(ingress: str) -> Any:
-    return _child(metrics.accept_duration_seconds, ingress)
-
-
-def _attempts(provider: str, outcome: str, stage: str) -> Any:
-    return _child(metrics.attempts, provider, outcome, stage)
-
-
-def _finished(lane: str, state: str) -> Any:
-    return _child(metrics.recipients_finished, lane, state)
-
-
-def _time_to_sent(lane: str) -> Any:
-    return _child(metrics.time_to_sent_seconds, lane)
 
 
 def stderr_is_terminal() -> bool:

@@ -1,9 +1,16 @@
 """What is counted, under one prefix, in base units, with no address or id in a label. Served at /metrics."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
+from itertools import accumulate
+from typing import Generic, TypeVar
+
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 REGISTRY = CollectorRegistry()
@@ -15,16 +22,93 @@ _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 _LONG = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0)
 
 
-def _counter(name: str, help: str, *labels: str) -> Counter:
-    return Counter(f"mailward_{name}", help, labels, registry=REGISTRY)
+class Number:
+    """A counter or a gauge. For the event loop alone: it has no lock, and costs a tenth of the library's."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0.0
+
+    def inc(self, amount: float = 1) -> None:
+        self.value += amount
+
+    def dec(self, amount: float = 1) -> None:
+        self.value -= amount
+
+    def set(self, value: float) -> None:
+        self.value = value
 
 
-def _gauge(name: str, help: str, *labels: str) -> Gauge:
-    return Gauge(f"mailward_{name}", help, labels, registry=REGISTRY)
+class Spread:
+    """A histogram. For the event loop alone."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
 
 
-def _histogram(name: str, help: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-    return Histogram(f"mailward_{name}", help, labels, buckets=buckets, registry=REGISTRY)
+_Child = TypeVar("_Child", Number, Spread)
+_Add = Callable[[list[str], _Child], None]
+
+
+class Family(Collector, Generic[_Child]):
+    """A metric with its children, one for each combination of label values."""
+
+    def __init__(self, new: Callable[[], _Child], family: Callable[[], tuple[Metric, _Add[_Child]]]) -> None:
+        self._new: Callable[[], _Child] = new
+        self._family: Callable[[], tuple[Metric, _Add[_Child]]] = family
+        self._children: dict[tuple[str, ...], _Child] = {}
+        REGISTRY.register(self)
+
+    def labels(self, *values: str) -> _Child:
+        """Return the child of these label values, in the order of the metric's labels."""
+        child = self._children.get(values)
+        if child is None:
+            child = self._children[values] = self._new()
+        return child
+
+    def collect(self) -> Iterable[Metric]:
+        metric, add = self._family()
+        for values, child in list(self._children.items()):
+            add(list(values), child)
+        yield metric
+
+
+def _counter(name: str, help: str, *labels: str) -> Family[Number]:
+    def family() -> tuple[Metric, _Add[Number]]:
+        metric = CounterMetricFamily(f"mailward_{name}", help, labels=labels)
+        return metric, lambda values, child: metric.add_metric(values, child.value)
+
+    return Family(Number, family)
+
+
+def _gauge(name: str, help: str, *labels: str) -> Family[Number]:
+    def family() -> tuple[Metric, _Add[Number]]:
+        metric = GaugeMetricFamily(f"mailward_{name}", help, labels=labels)
+        return metric, lambda values, child: metric.add_metric(values, child.value)
+
+    return Family(Number, family)
+
+
+def _histogram(name: str, help: str, bounds: tuple[float, ...], *labels: str) -> Family[Spread]:
+    def family() -> tuple[Metric, _Add[Spread]]:
+        metric = HistogramMetricFamily(f"mailward_{name}", help, labels=labels)
+
+        def add(values: list[str], child: Spread) -> None:
+            ends = [*map(str, bounds), "+Inf"]
+            metric.add_metric(values, list(zip(ends, accumulate(child.counts), strict=True)), child.total)
+
+        return metric, add
+
+    return Family(lambda: Spread(bounds), family)
 
 
 messages_accepted = _counter("messages_accepted_total", "Messages made durable and acknowledged.", "ingress", "lane")
@@ -35,16 +119,18 @@ attempt_duration_seconds = _histogram("attempt_duration_seconds", "From MAIL to 
 accept_duration_seconds = _histogram("accept_duration_seconds", "From the last byte to the commit.", _FAST, "ingress")
 time_to_sent_seconds = _histogram("time_to_sent_seconds", "From acceptance to the provider's 250.", _LONG, "lane")
 queue_recipients = _gauge("queue_recipients", "Recipients that are not in a final state.", "state")
-queue_oldest_seconds = _gauge("queue_oldest_seconds", "Age of the oldest recipient that waits.")
+queue_oldest_seconds = _gauge("queue_oldest_seconds", "Age of the oldest recipient that waits.").labels()
 provider_up = _gauge("provider_up", "1 when the last conversation with the provider worked.", "provider")
 provider_last_success = _gauge(
     "provider_last_success_timestamp_seconds", "When the provider last took a message.", "provider"
 )
-leases_lost = _counter("leases_lost_total", "Outcomes not recorded because the lease had passed to another node.")
-nodes_buried = _counter("nodes_buried_total", "Nodes that stood still and whose leases this one recovered.")
-node_rebirths = _counter("node_rebirths_total", "Times this node was thought dead and began another life.")
-smtp_sessions = _gauge("smtp_sessions", "Open SMTP sessions at the submission door.")
-http_connections = _gauge("http_connections", "Open connections on the HTTP port.")
+leases_lost = _counter(
+    "leases_lost_total", "Outcomes not recorded because the lease had passed to another node."
+).labels()
+nodes_buried = _counter("nodes_buried_total", "Nodes that stood still and whose leases this one recovered.").labels()
+node_rebirths = _counter("node_rebirths_total", "Times this node was thought dead and began another life.").labels()
+smtp_sessions = _gauge("smtp_sessions", "Open SMTP sessions at the submission door.").labels()
+http_connections = _gauge("http_connections", "Open connections on the HTTP port.").labels()
 rpc_calls = _counter("rpc_calls_total", "Calls of the API.", "protocol", "method", "code")
 authentications_failed = _counter("authentications_failed_total", "Refused credentials.", "door")
 build_info = _gauge("build_info", "Always 1; the version is the label.", "version")

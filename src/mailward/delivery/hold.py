@@ -11,7 +11,7 @@ from mailward.delivery.lease import Lane, Lease, Phase
 class HoldLimits:
     """How much content may wait in memory; the rest waits in the database, at the price of a claim."""
 
-    messages: int = 1_000
+    messages: int = 4_000
     content_bytes: int = 32 << 20  #: one message may exceed it
 
 

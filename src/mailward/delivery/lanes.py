@@ -5,6 +5,7 @@ more urgent needs serves whoever comes, and bulk mail can never fill what a logi
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 from mailward.delivery.lease import LANE_NAMES, Lane
@@ -22,6 +23,7 @@ def lane_of(name: str) -> Lane:
     return Lane(LANE_NAMES.index(name))
 
 
+@lru_cache(maxsize=256)
 def slots(lane: Lane, total: int) -> int:
     """Return how many of `total` connections `lane` and all that is less urgent may use: at least 1.
 
@@ -36,6 +38,7 @@ def slots(lane: Lane, total: int) -> int:
             return max(1, total // 2)
 
 
+@lru_cache(maxsize=256)
 def memory(lane: Lane, total: int) -> int:
     """Return how much of `total`, messages or bytes, `lane` and all that is less urgent may keep waiting in memory."""
     match lane:

@@ -3,10 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
-
-from prometheus_client import Gauge, Histogram
 
 from mailward import log, metrics
 from mailward.db.database import Database
@@ -163,7 +160,7 @@ class Senders:
         opening = None if lease.opened else self._open(lease, mark)
 
         async def before_handover() -> None:
-            if opening is not None and not await asyncio.shield(opening):
+            if opening is not None and not await _settled(opening):
                 raise LeaseLost(f"message {lease.message_id}")
             if not self._route.is_sure():
                 raise LeaseLost(f"message {lease.message_id}: other nodes may take this one for dead")
@@ -179,7 +176,8 @@ class Senders:
             self._close(lease, mark, outcomes, started_us)
 
     def _transport_to(self, relay: ProviderSettings) -> Transport:
-        if self._transport is None or self._transport[0] != relay:
+        # The same settings are most often the same object; comparing them field by field costs as much as a log line.
+        if self._transport is None or (self._transport[0] is not relay and self._transport[0] != relay):
             self.follow(relay)
             self._transport = (relay, self._route.transport(relay))
         return self._transport[1]
@@ -201,7 +199,7 @@ class Senders:
     async def _is_open(self, lease: Lease, opening: asyncio.Future[bool]) -> bool:
         """Tell whether the attempt counts. When not, nothing was handed over: keep the lease for later, or lose it."""
         try:
-            lease.opened = await asyncio.shield(opening)
+            lease.opened = await _settled(opening)
         except Exception as error:
             lease.phase = Phase.READY
             self._hold.ready[lease.lane].appendleft(lease)
@@ -227,6 +225,11 @@ def _fault(lease: Lease) -> Outcome:
     if lease.phase is Phase.HANDED_OVER:
         return Uncertain(reply)
     return Deferred(Stage.CONNECT, Fault.MESSAGE, reply)
+
+
+async def _settled(future: "asyncio.Future[bool]") -> bool:
+    """Return the result of `future`, which stays as it is when we are cancelled."""
+    return future.result() if future.done() else await asyncio.shield(future)
 
 
 def _look(future: "asyncio.Future[bool]") -> None:
@@ -264,20 +267,9 @@ def _report(lease: Lease, outcomes: Sequence[Outcome], close: CloseAttempt, star
             log.provider_failed(provider_id, stage=stage.value, code=f"{reply.code} {reply.enhanced}", text=reply.text)
         elif isinstance(outcome, Uncertain):
             well = False
-    duration, up, last_success = _metrics_of(provider_id)
-    duration.observe((close.at_us - started_us) / 1e6)
+    metrics.attempt_duration_seconds.labels(provider_id).observe((close.at_us - started_us) / 1e6)
     if well:
-        up.set(1)
+        metrics.provider_up.labels(provider_id).set(1)
     if any(isinstance(outcome, Accepted) for outcome in outcomes):
-        last_success.set(close.at_us / 1e6)
+        metrics.provider_last_success.labels(provider_id).set(close.at_us / 1e6)
     return well
-
-
-@lru_cache(maxsize=64)
-def _metrics_of(provider_id: str) -> tuple[Histogram, Gauge, Gauge]:
-    """Return the labelled metrics of a provider: looking them up costs more than counting."""
-    return (
-        metrics.attempt_duration_seconds.labels(provider_id),
-        metrics.provider_up.labels(provider_id),
-        metrics.provider_last_success.labels(provider_id),
-    )
