@@ -80,3 +80,15 @@ def test_nothing_in_the_repository_names_a_folder_of_one_machine() -> None:
     named = [_id(p) for p in [*SOURCES, *TESTS, *(ROOT / "docs").rglob("*.md")] if pattern.search(p.read_text())]
 
     assert named == []
+
+
+_LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#]+)(?:#[^)]*)?\)")
+
+
+@pytest.mark.parametrize(
+    "page", sorted([*ROOT.glob("*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("docs/**/*.md")]), ids=_id
+)
+def test_a_link_in_the_documentation_leads_somewhere(page: Path) -> None:
+    links = _LINK.findall(page.read_text())
+
+    assert [link for link in links if not (page.parent / link).exists()] == []
