@@ -165,7 +165,8 @@ def api_page() -> str:
     parts = [
         "# HTTP API\n",
         "REST, gRPC and gRPC-Web on one port, from the same descriptors (`proto/`). `/openapi.json` is the same as "
-        "OpenAPI 3.1. Every call with a permission needs `Authorization: Bearer TOKEN`, over gRPC as metadata.\n",
+        "OpenAPI 3.1, and gRPC tools may ask `grpc.reflection.v1`. Every call with a permission needs `Authorization: "
+        "Bearer TOKEN`, over gRPC as metadata.\n",
         "## Plain routes\n",
         table(["path", "answers to"], ((code(path), "GET, HEAD") for path in _plain(known))) + "\n",
     ]

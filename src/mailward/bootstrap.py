@@ -133,7 +133,11 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
         admin = Admin(providers, tests, sms, instance_settings)
         app = _app(settings, store.database, Guard(access), admin, messages, quick)
         port = HttpPort(
-            app, max_body=app.max_body, finish=app.finish, limits=Limits(connections=settings.max_connections)
+            app,
+            max_body=app.max_body,
+            finish=app.finish,
+            converse=app.converse,
+            limits=Limits(connections=settings.max_connections),
         )
         http_address = await _listen_http(settings, port)
         stack.push_async_callback(port.stop, settings.shutdown_s / 2)

@@ -10,7 +10,7 @@ from h2.connection import H2Connection
 from h2.events import Event
 
 from mailward.proto.zitadel import admin_pb2
-from mailward.rpc.http import BodyLimit, Handler, Request, Response
+from mailward.rpc.http import BodyLimit, Converse, Handler, Request, Response
 from mailward.rpc.http1 import Http1Connection
 from mailward.rpc.http2 import Http2Connection
 from mailward.rpc.limits import Limits
@@ -99,9 +99,15 @@ class Client2:
     """The client's side of an HTTP/2 connection whose server's side is `connection`."""
 
     def __init__(
-        self, handler: Handler, *, limits: Limits | None = None, max_body: BodyLimit | None = None, settled: bool = True
+        self,
+        handler: Handler,
+        *,
+        limits: Limits | None = None,
+        max_body: BodyLimit | None = None,
+        settled: bool = True,
+        converse: Converse | None = None,
     ) -> None:
-        self.connection = Http2Connection(Serving(handler, limits=limits, max_body=max_body))
+        self.connection = Http2Connection(Serving(handler, limits=limits, max_body=max_body, converse=converse))
         self.transport = FakeTransport()
         self.h2 = H2Connection(H2Configuration(client_side=True, header_encoding="latin-1"))
         self.events: list[Event] = []

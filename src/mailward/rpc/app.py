@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from mailward.rpc import cors, grpc, web
-from mailward.rpc.http import BodyLimit, Handler, Request, Response
+from mailward.rpc import cors, grpc, grpc_reflection, web
+from mailward.rpc.http import BodyLimit, Conversation, Handler, Request, Response
 from mailward.rpc.service import Registry
 from mailward.rpc.unary import HEAD_BYTES
 
@@ -14,7 +14,7 @@ Shortcut = Callable[[Request], Response | Awaitable[Response] | None]
 
 
 class App:
-    """The handler of the port; give its `finish` and `max_body` to the port too."""
+    """The handler of the port; give its `finish`, `max_body` and `converse` to the port too."""
 
     def __init__(
         self,
@@ -60,6 +60,12 @@ class App:
             if request.path.startswith(path):
                 return self._routes[path](request)
         return self._rest(request)
+
+    def converse(self, request: Request) -> Conversation | None:
+        """Return the conversation that `request` begins, if it is one: only reflection is a stream."""
+        if request.path == grpc_reflection.PATH and grpc.serves(request):
+            return grpc_reflection.Reflection(request, self._registry.services)
+        return None
 
     def finish(self, request: Request, response: Response) -> None:
         """Add what every answer carries: nothing of this port is for search engines, any origin may read it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Protocol
 
 
 @lru_cache(maxsize=256)
@@ -93,6 +94,22 @@ class Response:
 #: The application. What it returns decides what a request costs: a Response is written at once, a Future is answered
 #: by its callback, a coroutine is run in a task of the connection.
 Handler = Callable[[Request], Response | Awaitable[Response]]
+
+
+class Conversation(Protocol):
+    """A request that is answered while it goes on, as a stream of gRPC is (HTTP/2 only)."""
+
+    head: Response  #: sent at once; its body and trailers are not used
+
+    def receive(self, data: bytes | None) -> tuple[bytes, list[tuple[str, str]] | None]:
+        """Take what came (None: the client has ended); return what to say, and trailers when that is the end.
+
+        Must be quick. After `data` is None there must be trailers.
+        """
+
+
+#: Return the conversation that this request begins, None for one that is answered as a whole.
+Converse = Callable[[Request], Conversation | None]
 
 #: Largest body in bytes that `(method, path)` may have; beyond it the handler sees `too_large` instead of the body.
 BodyLimit = Callable[[str, str], int]

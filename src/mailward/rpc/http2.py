@@ -11,9 +11,9 @@ from h2.exceptions import ProtocolError
 
 from mailward.rpc.http import Response
 from mailward.rpc.http2_lib import no_more_streams, server_h2
-from mailward.rpc.http2_stream import Sender, Stream, lower_fields, request_of, response_fields
+from mailward.rpc.http2_stream import Sender, Stream, request_of
 from mailward.rpc.limits import Budget
-from mailward.rpc.serving import NEVER, Serving, body_deadline, failure, peer_name
+from mailward.rpc.serving import NEVER, Serving, body_deadline, half_close, peer_name
 
 _SLICE = 16 * 1024  #: bytes handled at a time, so that one connection does not keep the others waiting
 _GATHER = 128 * 1024  #: bytes of answers put together for one write
@@ -167,10 +167,7 @@ class Http2Connection(asyncio.Protocol):
         if error is not None:
             self._h2.close_connection(error)
         self._flush()
-        if self._scheme == "http" and self._transport.can_write_eof() and not self._transport.is_closing():
-            self._transport.write_eof()
-        else:
-            self._transport.close()
+        half_close(self._transport, self._scheme)
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -189,12 +186,7 @@ class Http2Connection(asyncio.Protocol):
             if self._closing:
                 break
         self._receiving = False
-        if self._closing:
-            return
-        self._flush()
-        if self._draining and not self._streams:
-            self._goodbye()
-        self._set_deadline(self._serving.now)
+        self._flush_now()
 
     def _handle(self, event: events.Event) -> None:
         match event:
@@ -239,6 +231,9 @@ class Http2Connection(asyncio.Protocol):
         stream = self._streams[event.stream_id] = Stream(event.stream_id, request, limit, self._serving.loop.time())
         if not request.path:
             self._respond(stream, Response(405))
+        elif (conversation := self._serving.converse(request)) is not None:
+            stream.conversation = conversation
+            self._respond(stream, conversation.head)
         elif event.stream_ended is not None:
             return  # StreamEnded follows.
         elif announced > limit:
@@ -261,6 +256,9 @@ class Http2Connection(asyncio.Protocol):
             return
         size = stream.size = stream.size + len(event.data)
         stream.last = self._serving.loop.time()
+        if stream.conversation is not None:
+            self._converse(stream, bytes(event.data))
+            return
         if stream.request.too_large or size > stream.limit:
             self._release(stream)
             stream.chunks.clear()
@@ -281,8 +279,18 @@ class Http2Connection(asyncio.Protocol):
         if stream.chunks:
             stream.request.body = stream.chunks[0] if len(stream.chunks) == 1 else b"".join(stream.chunks)
             stream.chunks = []
-        if stream.future is None and not stream.gone:
+        if stream.conversation is not None:
+            self._converse(stream, None)
+        elif stream.future is None and not stream.gone and not stream.is_open:
             self._call(stream)
+
+    def _converse(self, stream: Stream, data: bytes | None) -> None:
+        stream.converse(data)
+        if stream.size > stream.limit or len(stream.body) > self._limits.unread_bytes:  # It asks and does not read.
+            self._reset(stream, ErrorCodes.ENHANCE_YOUR_CALM)
+        else:
+            self._sender.add(stream, stream.last, at_once=not self._paused)
+            self._pump()
 
     def _release(self, stream: Stream) -> None:
         self._serving.buffered -= stream.held
@@ -336,22 +344,14 @@ class Http2Connection(asyncio.Protocol):
         serving = self._serving
         if serving.finish is not None:
             serving.finish(stream.request, response)
-        try:
-            head = response_fields(response, serving.date)
-            trailers = lower_fields(response.trailers) if response.trailers is not None else None
-        except ValueError as error:
-            response = failure(stream.request, error)
-            head, trailers = response_fields(response, serving.date), None
-        if stream.request.method != "HEAD" and response.status not in (204, 304):
-            stream.body = response.body
-            stream.trailers = trailers
+        head = stream.answer(response, serving.date)
         stream.moved = serving.loop.time()
         try:
-            self._h2.send_headers(stream.id, head, end_stream=not stream.body and stream.trailers is None)
+            self._h2.send_headers(stream.id, head, end_stream=not stream.is_open)
         except ProtocolError:
             self._reset(stream, ErrorCodes.INTERNAL_ERROR)
             return
-        if stream.body or stream.trailers is not None:
+        if stream.is_open:
             self._sender.add(stream, stream.moved, at_once=not self._paused)
             self._pump()
         else:

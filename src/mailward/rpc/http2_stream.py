@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from h2.connection import H2Connection
 from h2.exceptions import ProtocolError
 
-from mailward.rpc.http import Headers, Request, Response, split_target
+from mailward.rpc.http import Conversation, Headers, Request, Response, split_target
+from mailward.rpc.serving import failure
 
 #: Fields that belong to one connection of HTTP/1.1 (RFC 9113 8.2.2).
 _DROPPED = frozenset(("connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"))
@@ -21,8 +22,8 @@ class Stream:
     """One request and its answer."""
 
     __slots__ = (
-        "at", "body", "chunks", "complete", "future", "gone", "held", "id", "last", "limit", "moved", "request", "size",
-        "started", "trailers",
+        "at", "body", "chunks", "complete", "conversation", "future", "gone", "held", "id", "last", "limit", "moved",
+        "request", "size", "started", "trailers",
     )  # fmt: skip
 
     def __init__(self, stream_id: int, request: Request, limit: int, now: float) -> None:
@@ -35,11 +36,38 @@ class Stream:
         self.started = self.last = now
         self.complete = False  #: the request has come in full
         self.future: asyncio.Future[Response] | None = None
+        self.conversation: Conversation | None = None  #: which is still going on
         self.gone = False  #: reset, or answered in full
         self.body = b""  #: of the answer
         self.at = 0  #: bytes of it that are sent
         self.trailers: list[tuple[bytes, bytes]] | None = None
         self.moved = 0.0  #: loop time when the answer last made progress
+
+    def answer(self, response: Response, date: str) -> list[tuple[bytes, bytes]]:
+        """Take `response` as the answer and return its head."""
+        try:
+            head = response_fields(response, date, is_whole=self.conversation is None)
+            trailers = lower_fields(response.trailers) if response.trailers is not None else None
+        except ValueError as error:
+            response = failure(self.request, error)
+            head, trailers = response_fields(response, date), None
+        if self.request.method != "HEAD" and response.status not in (204, 304):
+            self.body = response.body
+            self.trailers = trailers
+        return head
+
+    def converse(self, data: bytes | None) -> None:
+        """Hand on what came (None: the client has ended), and add what is said to it to what is to be sent."""
+        assert self.conversation is not None
+        said, trailers = self.conversation.receive(data)
+        self.body, self.at = self.body[self.at :] + said, 0
+        if trailers is not None:
+            self.trailers, self.conversation = lower_fields(trailers), None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more is to be sent, or may be said later."""
+        return bool(self.body) or self.trailers is not None or self.conversation is not None
 
 
 class Sender:
@@ -88,12 +116,14 @@ class Sender:
                 size = min(left, h2.local_flow_control_window(stream.id), _FRAME_BYTES)
                 if size <= 0:
                     return False
-                end = size == left and stream.trailers is None
+                end = size == left and stream.trailers is None and stream.conversation is None
                 h2.send_data(stream.id, stream.body[stream.at : stream.at + size], end_stream=end)
                 stream.at += size
                 stream.moved = now
                 if size < left:
                     return False
+            if stream.conversation is not None:
+                return True
             if stream.trailers is not None:
                 h2.send_headers(stream.id, stream.trailers, end_stream=True)
         except ProtocolError:
@@ -143,13 +173,17 @@ def request_of(fields: Iterable[tuple[bytes, bytes]], peer: str, scheme: str) ->
     return request, announced, expects
 
 
-def response_fields(response: Response, date: str) -> list[tuple[bytes, bytes]]:
-    """Return :status and the fields to send. Raises ValueError for a line break in one of them."""
+def response_fields(response: Response, date: str, *, is_whole: bool = True) -> list[tuple[bytes, bytes]]:
+    """Return :status and the fields to send. Raises ValueError for a line break in one of them.
+
+    `is_whole`: the response's body is all that will be sent.
+    """
     fields = [(b":status", b"%d" % response.status), *lower_fields(response.headers)]
     names = {name for name, _ in fields}
     if b"date" not in names:
         fields.append((b"date", date.encode("ascii")))
-    if b"content-length" not in names and response.trailers is None and response.status not in (204, 304):
+    has_length = is_whole and response.trailers is None and response.status not in (204, 304)
+    if has_length and b"content-length" not in names:
         fields.append((b"content-length", b"%d" % len(response.body)))
     return fields
 

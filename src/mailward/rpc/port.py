@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import cast
 
-from mailward.rpc.http import BodyLimit, Handler
+from mailward.rpc.http import BodyLimit, Converse, Handler
 from mailward.rpc.http1 import Http1Connection
 from mailward.rpc.http2 import Http2Connection
 from mailward.rpc.limits import Limits
@@ -33,11 +33,14 @@ class HttpPort:
         *,
         max_body: BodyLimit | None = None,
         finish: Finish | None = None,
+        converse: Converse | None = None,
         limits: Limits | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`max_body(method, path)`: bytes, default 4 MiB for all. `finish`: see serving.Finish."""
-        self._serving = Serving(handler, max_body=max_body, finish=finish, limits=limits, clock=clock)
+        """`max_body(method, path)`: bytes; 4 MiB for all by default. `finish`, `converse`: see serving and http."""
+        self._serving = Serving(
+            handler, max_body=max_body, finish=finish, converse=converse, limits=limits, clock=clock
+        )
         self._servers: list[asyncio.AbstractServer] = []
         deadlines = self._serving.limits
         self._tick_s = min(

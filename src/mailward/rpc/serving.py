@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from email.utils import formatdate
 from typing import Any, Protocol
 
-from mailward.rpc.http import BodyLimit, Handler, Request, Response
+from mailward.rpc.http import BodyLimit, Converse, Handler, Request, Response
 from mailward.rpc.limits import MIB, Limits
 
 log = logging.getLogger("mailward.rpc")
@@ -45,6 +45,7 @@ class Serving:
         *,
         max_body: BodyLimit | None = None,
         finish: Finish | None = None,
+        converse: Converse | None = None,
         limits: Limits | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -52,6 +53,7 @@ class Serving:
         self.handler = handler
         self.max_body: BodyLimit = max_body or (lambda method, path: 4 * MIB)
         self.finish = finish
+        self.converse: Converse = converse or (lambda request: None)
         self.limits = limits or Limits()
         self.loop = asyncio.get_running_loop()
         self.clock = clock
@@ -150,6 +152,14 @@ def peer_name(transport: asyncio.BaseTransport) -> str:
     if not name or isinstance(name, str | bytes):
         return ""
     return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
+
+
+def half_close(transport: asyncio.Transport, scheme: str) -> None:
+    """Say that nothing more will come, and read on where that is possible, so that the peer gets what was sent."""
+    if scheme == "http" and transport.can_write_eof() and not transport.is_closing():
+        transport.write_eof()
+    else:
+        transport.close()
 
 
 def body_deadline(limits: Limits, started: float, last: float, size: int) -> float:

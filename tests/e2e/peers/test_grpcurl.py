@@ -80,3 +80,15 @@ def test_a_method_that_is_not_served_is_unimplemented(grpcurl: Grpcurl) -> None:
 def test_the_health_service_answers(grpcurl: Grpcurl) -> None:
     assert grpcurl("grpc.health.v1.Health/Check", {}) == {"status": "SERVING"}
     assert grpcurl("grpc.health.v1.Health/Check", {"service": ADMIN}) == {"status": "SERVING"}
+
+
+def test_reflection_tells_what_there_is_without_proto_files(grpcurl: Grpcurl) -> None:
+    command = [str(ROOT / ".peers/go/grpcurl"), *grpcurl.flags]
+
+    listed = subprocess.run([*command, grpcurl.address, "list"], capture_output=True, text=True, timeout=60)
+    described = subprocess.run(
+        [*command, grpcurl.address, "describe", f"{ADMIN}.AddSMTPConfig"], capture_output=True, text=True, timeout=60
+    )
+
+    assert {ADMIN, MESSAGES, "grpc.reflection.v1.ServerReflection"} <= set(listed.stdout.split())
+    assert 'post: "/smtp"' in described.stdout

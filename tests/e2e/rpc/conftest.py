@@ -56,7 +56,9 @@ async def open_service(open_port: Open) -> Open:
 
     async def open_one(service: Service, **more: Any) -> tuple[HttpPort, int]:
         app = App(registry(service), _rest, {}, rest_limit=lambda method, path: 1 << 20)
-        port: tuple[HttpPort, int] = await open_port(app, max_body=app.max_body, finish=app.finish, **more)
+        port: tuple[HttpPort, int] = await open_port(
+            app, max_body=app.max_body, finish=app.finish, converse=app.converse, **more
+        )
         return port
 
     return open_one

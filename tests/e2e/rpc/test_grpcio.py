@@ -1,13 +1,18 @@
 """The official gRPC client against our port."""
 
 import asyncio
+import queue
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
+from mailward.proto.grpc.reflection.v1.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 from mailward.proto.zitadel import admin_pb2
+from mailward.rpc.grpc_reflection import PATH
 from tests.e2e.rpc.conftest import Open
 from tests.support.certificates import Certificates
 from tests.support.http import ADD, GET, SERVICE, Service
@@ -204,3 +209,49 @@ async def until(condition: Any) -> None:
     async with asyncio.timeout(10):
         while not condition():
             await asyncio.sleep(0.001)
+
+
+async def test_reflection_answers_each_request_while_the_call_goes_on(caller: Caller) -> None:
+    """A client that waits for an answer before it asks on, as grpcurl does."""
+
+    def ask() -> tuple[list[list[str]], grpc.StatusCode]:
+        answers: queue.Queue[bytes] = queue.Queue()
+
+        def requests() -> Iterator[bytes]:
+            yield ServerReflectionRequest(list_services="").SerializeToString()
+            first = ServerReflectionResponse.FromString(answers.get(timeout=20))
+            name = first.list_services_response.service[-1].name
+            yield ServerReflectionRequest(file_containing_symbol=name).SerializeToString()
+
+        stub = caller.channel.stream_stream(PATH, request_serializer=bytes, response_deserializer=bytes)
+        call = stub(requests(), timeout=20)
+        seen = []
+        for answer in call:
+            answers.put(answer)
+            seen.append([field.name for field, _ in ServerReflectionResponse.FromString(answer).ListFields()])
+        return seen, call.code()
+
+    seen, code = await asyncio.to_thread(ask)
+
+    assert [fields[-1] for fields in seen] == ["list_services_response", "file_descriptor_response"]
+    assert code is grpc.StatusCode.OK
+
+
+async def test_a_client_that_leaves_reflection_in_the_middle_harms_nobody(caller: Caller) -> None:
+    def leave() -> None:
+        gone = threading.Event()
+
+        def requests() -> Iterator[bytes]:
+            yield ServerReflectionRequest(list_services="").SerializeToString()
+            gone.wait(20)
+
+        stub = caller.channel.stream_stream(PATH, request_serializer=bytes, response_deserializer=bytes)
+        call = stub(requests(), timeout=20)
+        next(call)
+        call.cancel()
+        gone.set()
+
+    await asyncio.to_thread(leave)
+
+    code, *_ = await caller.call(GET, get("3"))
+    assert code is grpc.StatusCode.OK
