@@ -281,14 +281,15 @@ def events_page() -> str:
 What the event log holds (`events` in the database). A type's name is for ever, and its payload only grows. Zero values
 are left out of a payload; of a `changed` event only what changed is in it. A key with "?" may be missing. Secrets are
 sealed. Beside type and payload an event has `aggregate_type`, `aggregate_id`, `version` (of its aggregate, from 1),
-`position` (of the log), `editor` (a user id) and `at_us` (microseconds since 1970).
+`position` (of the log), `editor` (a user id), `peer` (where it was asked for from; empty: at the command line) and
+`at_us` (microseconds since 1970).
 
 {listed}
 """
 
 
 def _events() -> Iterator[tuple[str, str, str]]:
-    for path in sorted(SOURCE.rglob("*events*.py")):
+    for path in sorted([*SOURCE.rglob("*events*.py"), SOURCE / "settings/values.py"]):
         text = path.read_text()
         about = _abouts(text)
         for found in _CONSTANT.finditer(text):
@@ -299,12 +300,17 @@ def _events() -> Iterator[tuple[str, str, str]]:
             if not inspect.isclass(kind):
                 continue
             payload = ", ".join(
-                keys.get(field.name, field.name)
+                keys.get(field.name, camel_case(field.name))
                 + ("?" if field.default is not MISSING or "None" in str(field.type) else "")
                 + (" (sealed)" if field.name in secrets else "")
                 for field in fields(kind)
             )
             yield name, code("{" + payload + "}"), (inspect.getdoc(kind) or "").partition("\n")[0]
+
+
+def camel_case(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(other.capitalize() for other in others)
 
 
 def _abouts(text: str) -> dict[str, str]:

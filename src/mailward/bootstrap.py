@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mailward import log, metrics
 from mailward.access.access import Access
+from mailward.access.audit import Audit
 from mailward.access.commands import SYSTEM
 from mailward.access.tokens import Caller
 from mailward.api.access import Guard
@@ -130,7 +131,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
             limits=limits,
         )
         quick = partial(Quick, access, submissions, draw_id=ids, now_us=now_us, limits=limits)
-        admin = Admin(providers, tests, sms, instance_settings)
+        admin = Admin(providers, tests, sms, instance_settings, Audit(store.database))
         app = _app(settings, store.database, Guard(access), admin, messages, quick)
         port = HttpPort(
             app,

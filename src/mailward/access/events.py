@@ -20,10 +20,13 @@ MEMBER_ADDED = "instance.member.added"  #: {userId, roles?}
 MEMBER_CHANGED = "instance.member.changed"  #: {userId, roles}
 MEMBER_REMOVED = "instance.member.removed"  #: {userId}
 
+#: Keys of payloads by whose values somebody could pass for somebody: they are in the log and shown to nobody.
+HIDDEN = frozenset({"digest", "privateKey"})
+
 
 def machine_added(name: str) -> NewEvent:
-    """A machine user called `name` exists from now on."""
-    return NewEvent(MACHINE_ADDED, {"userName": name, "name": name})
+    """A machine user called `name` exists from now on; people are shown the first one as "Owner"."""
+    return NewEvent(MACHINE_ADDED, {"userName": name, "name": "Owner" if name == "owner" else name})
 
 
 def pat_added(token_id: str, digest: bytes, role: TokenRole, expires_at_us: int | None) -> NewEvent:

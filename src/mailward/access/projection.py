@@ -8,7 +8,8 @@ from mailward.db.database import Transaction
 from mailward.eventstore.event import RecordedEvent
 
 _ADD_USER = """
-    INSERT INTO users (id, name, sequence, created_at_us, changed_at_us) VALUES (:id, :name, :sequence, :at, :at)
+    INSERT INTO users (id, name, display_name, sequence, created_at_us, changed_at_us)
+    VALUES (:id, :name, :display_name, :sequence, :at, :at)
 """
 _TOUCH_USER = "UPDATE users SET sequence = :sequence, changed_at_us = :at WHERE id = :id"
 _ADD_TOKEN = """
@@ -43,8 +44,15 @@ class AccessProjection:
 
 
 def _machine_added(tx: Transaction, event: RecordedEvent) -> None:
-    name = event.payload["userName"]
-    tx.execute(_ADD_USER, id=event.aggregate_id, name=name, sequence=event.version, at=event.at_us)
+    name, display_name = event.payload["userName"], event.payload["name"]
+    tx.execute(
+        _ADD_USER,
+        id=event.aggregate_id,
+        name=name,
+        display_name=display_name,
+        sequence=event.version,
+        at=event.at_us,
+    )
 
 
 def _pat_added(tx: Transaction, event: RecordedEvent) -> None:

@@ -99,6 +99,12 @@ def _user(row: tuple[object, ...] | None) -> UserRow | None:
     return UserRow(*row) if row else None  # type: ignore[arg-type]  # the columns are those of _USER
 
 
+def display_name(tx: Transaction, user_id: UserId) -> str | None:
+    """Return how a user is shown to people, None when there is no such user."""
+    row = tx.fetch_one("SELECT display_name FROM users WHERE id = :id", id=user_id)
+    return row[0] if row else None
+
+
 def has_users(tx: Transaction) -> bool:
     """Whether anybody was ever given access."""
     return tx.fetch_one("SELECT 1 FROM users LIMIT 1") is not None

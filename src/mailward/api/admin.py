@@ -1,6 +1,8 @@
 """ZITADEL's AdminService: one short method per RPC. Those that are missing here answer UNIMPLEMENTED."""
 
+from mailward.access.audit import Audit
 from mailward.api.admin_email import EmailMethods
+from mailward.api.admin_events import EventMethods
 from mailward.api.admin_settings import SettingsMethods
 from mailward.api.admin_sms import SMSMethods
 from mailward.api.admin_smtp import SMTPMethods
@@ -13,16 +15,22 @@ from mailward.rpc.service import Call
 from mailward.settings.commands import InstanceSettings
 
 
-class Admin(SMTPMethods, EmailMethods, SMSMethods, SettingsMethods, ViewMethods):
+class Admin(SMTPMethods, EmailMethods, SMSMethods, SettingsMethods, EventMethods, ViewMethods):
     """The implementation that is registered for zitadel.admin.v1.AdminService."""
 
     def __init__(
-        self, providers: Providers, tests: ProviderTests, sms: SMSProviders, settings: InstanceSettings
+        self,
+        providers: Providers,
+        tests: ProviderTests,
+        sms: SMSProviders,
+        settings: InstanceSettings,
+        audit: Audit,
     ) -> None:
         self.providers = providers
         self.tests = tests
         self.sms = sms
         self.settings = settings
+        self.audit = audit
 
     async def healthz(self, request: admin.HealthzRequest, call: Call) -> admin.HealthzResponse:
         """Say that the server is there."""

@@ -1,5 +1,6 @@
 """Sentences for callers in the languages of ZITADEL (spec 6.10), in our own words, and the choice among them."""
 
+from mailward.api.texts_admin import TRANSLATIONS
 from mailward.settings.languages import DEFAULT_LANGUAGE, LANGUAGES
 
 _OTHERS = tuple(language for language in LANGUAGES if language != DEFAULT_LANGUAGE)
@@ -158,7 +159,7 @@ _TRANSLATIONS: dict[str, tuple[str, ...]] = {
 
 def translate(sentence: str, language: str) -> str:
     """Return `sentence` in `language`, one of LANGUAGES, or as it is when there is no translation."""
-    others = _TRANSLATIONS.get(sentence)
+    others = _TRANSLATIONS.get(sentence) or TRANSLATIONS.get(sentence)
     if others is None or language == DEFAULT_LANGUAGE:
         return sentence
     return others[_OTHERS.index(language)]

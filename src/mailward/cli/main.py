@@ -9,6 +9,7 @@ import click
 _NOUNS = {
     "serve": "Run the gateway.",
     "token": "Make, list and revoke access tokens.",
+    "event": "Read who changed what, when, and from where.",
     "config": "Check and show the settings.",
     "db": "Migrate, inspect and rebuild the database.",
     "import": "Take providers and policies over from a ZITADEL.",

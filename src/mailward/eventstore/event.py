@@ -25,3 +25,20 @@ class RecordedEvent:
     payload: dict[str, Any]
     editor: str  #: user id of who did it
     at_us: int  #: microseconds since the Unix epoch
+    peer: str = ""  #: "address:port" of the client who asked for it; "" when it was done at the command line
+
+
+class Editor(str):
+    """A user id that remembers where its user called from, so that the log can tell. Equal to the id alone."""
+
+    __slots__ = ("peer",)
+
+    peer: str  #: "address:port"
+
+    def __new__(cls, user_id: str, peer: str) -> "Editor":
+        editor = super().__new__(cls, user_id)
+        editor.peer = peer
+        return editor
+
+    def __reduce__(self) -> tuple[type["Editor"], tuple[str, str]]:
+        return Editor, (str(self), self.peer)

@@ -9,7 +9,7 @@ import orjson
 
 from mailward.db.database import Row, Transaction
 from mailward.errors import FailedPrecondition, InvalidArgument
-from mailward.eventstore.event import NewEvent, RecordedEvent
+from mailward.eventstore.event import Editor, NewEvent, RecordedEvent
 
 if TYPE_CHECKING:
     from mailward.eventstore.projection import Projection
@@ -39,21 +39,31 @@ _FIRST_VERSION = """
 _NEXT_VERSION = """
     UPDATE aggregates SET version = :version WHERE type = :type AND id = :id AND version = :expected
 """
-_INSERT = """
-    INSERT INTO events (aggregate_type, aggregate_id, version, type, payload, editor, at_us)
-    VALUES (:aggregate_type, :aggregate_id, :version, :type, :payload, :editor, :at_us)
-    RETURNING position
-"""
+# The log's time does not go back when a clock does by less than a minute, or another node's is behind: so searches may
+# take an end of a time for an end of positions. A clock that was wrong by more than that does not bind those after it.
+_TIME = """COALESCE((SELECT MAX(later.at_us) FROM events AS later
+                      WHERE later.at_us > :at_us AND later.at_us < :at_us + 60000000), :at_us)"""
+_INSERT = f"""
+    INSERT INTO events (aggregate_type, aggregate_id, version, type, payload, editor, peer, at_us)
+    VALUES (:aggregate_type, :aggregate_id, :version, :type, :payload, :editor, :peer, {_TIME})
+    RETURNING position, at_us
+"""  # noqa: S608 a constant
 
 # The same as the two before, in one round trip: what a command on PostgreSQL waits for is mostly round trips.
-_APPEND_ONE = """
+_APPEND_ONE = f"""
     WITH next AS (
         UPDATE aggregates SET version = :version
          WHERE type = :aggregate_type AND id = :aggregate_id AND version = :version - 1
      RETURNING version)
-    INSERT INTO events (aggregate_type, aggregate_id, version, type, payload, editor, at_us)
-    SELECT :aggregate_type, :aggregate_id, version, :type, :payload, :editor, :at_us FROM next
-    RETURNING position
+    INSERT INTO events (aggregate_type, aggregate_id, version, type, payload, editor, peer, at_us)
+    SELECT :aggregate_type, :aggregate_id, version, :type, :payload, :editor, :peer, {_TIME} FROM next
+    RETURNING position, at_us
+"""  # noqa: S608 a constant
+
+# Which kinds of events there are, for searches; each connection remembers those that it has seen noted.
+_NOTE_KIND = """
+    INSERT INTO event_kinds (aggregate_type, type) VALUES (:aggregate_type, :type)
+    ON CONFLICT (aggregate_type, type) DO NOTHING
 """
 
 
@@ -70,7 +80,8 @@ def append(
 ) -> list[RecordedEvent]:
     """Store `events` as versions expected_version + 1, ..., apply `projections` to each, and return them as stored.
 
-    `expected_version`: the version that was decided on, 0 when the aggregate has no events yet. `editor`: user id.
+    `expected_version`: the version that was decided on, 0 when the aggregate has no events yet. `editor`: user id; an
+    event.Editor says where its user called from. `at_us`: becomes the log's latest time if that is a little later.
     Raises VersionConflict when it has another version by now; InvalidArgument for a payload that is no JSON.
     """
     if not events:
@@ -79,9 +90,12 @@ def append(
     at_once = len(events) == 1 and expected_version > 0 and tx.dialect == "postgresql"
     if not at_once:
         _move(tx, aggregate_type, aggregate_id, expected_version, expected_version + len(events))
-    recorded = []
+    peer = editor.peer if isinstance(editor, Editor) else ""
+    editor = str(editor)
+    result = []
     for number, event in enumerate(events, expected_version + 1):
         payload = _dump(event)
+        _note_kind(tx, aggregate_type, event.type)
         row = tx.fetch_one(
             _APPEND_ONE if at_once else _INSERT,
             aggregate_type=aggregate_type,
@@ -90,17 +104,25 @@ def append(
             type=event.type,
             payload=payload,
             editor=editor,
+            peer=peer,
             at_us=at_us,
         )
         if row is None:
             raise _conflict(aggregate_type, aggregate_id, expected_version)
         # The payload is read back from the text, so that a projection sees now what it will see in a rebuild.
-        stored = (aggregate_type, aggregate_id, number, row[0], event.type, payload, editor, at_us)
-        recorded.append(_recorded(stored))
-    for one in recorded:
+        stored = (aggregate_type, aggregate_id, number, row[0], event.type, payload, editor, peer, row[1])
+        result.append(recorded(stored))
+    for one in result:
         for projection in projections:
             projection.apply(tx, one)
-    return recorded
+    return result
+
+
+def _note_kind(tx: Transaction, aggregate_type: str, type: str) -> None:
+    noted: set[tuple[str, str]] = tx.memo.setdefault("event kinds", set())
+    if (aggregate_type, type) not in noted:
+        tx.execute(_NOTE_KIND, aggregate_type=aggregate_type, type=type)
+        noted.add((aggregate_type, type))
 
 
 def _move(tx: Transaction, aggregate_type: str, aggregate_id: str, expected: int, version: int) -> None:
@@ -132,27 +154,30 @@ def version(tx: Transaction, aggregate_type: str, aggregate_id: str, *, lock: bo
     return row[0] if row else 0
 
 
-_READ_STREAM = """
-    SELECT aggregate_type, aggregate_id, version, position, type, payload, editor, at_us
+#: What `recorded` makes an event of.
+COLUMNS = "aggregate_type, aggregate_id, version, position, type, payload, editor, peer, at_us"
+
+_READ_STREAM = f"""
+    SELECT {COLUMNS}
       FROM events
      WHERE aggregate_type = :type AND aggregate_id = :id AND version > :after
      ORDER BY version
-"""
+"""  # noqa: S608 a constant
 
 
 def read_stream(tx: Transaction, aggregate_type: str, aggregate_id: str, after_version: int = 0) -> list[RecordedEvent]:
     """Return the aggregate's events after `after_version`, oldest first."""
     rows = tx.fetch(_READ_STREAM, type=aggregate_type, id=aggregate_id, after=after_version)
-    return [_recorded(row) for row in rows]
+    return [recorded(row) for row in rows]
 
 
-_READ_ALL = """
-    SELECT aggregate_type, aggregate_id, version, position, type, payload, editor, at_us
+_READ_ALL = f"""
+    SELECT {COLUMNS}
       FROM events
      WHERE position > :after
      ORDER BY position
      LIMIT :limit
-"""
+"""  # noqa: S608 a constant
 
 
 def read_all(tx: Transaction, after_position: int = 0, limit: int = 1_000) -> list[RecordedEvent]:
@@ -161,7 +186,7 @@ def read_all(tx: Transaction, after_position: int = 0, limit: int = 1_000) -> li
     Whoever goes on from the last position it got misses none: an event never appears at a position below one that could
     already be read.
     """
-    return [_recorded(row) for row in tx.fetch(_READ_ALL, after=after_position, limit=limit)]
+    return [recorded(row) for row in tx.fetch(_READ_ALL, after=after_position, limit=limit)]
 
 
 def _dump(event: NewEvent) -> str:
@@ -171,7 +196,8 @@ def _dump(event: NewEvent) -> str:
         raise InvalidArgument("EVENT-pX8w", f"the payload of {event.type} cannot be stored: {error}") from error
 
 
-def _recorded(row: Row) -> RecordedEvent:
-    aggregate_type, aggregate_id, number, position, type, payload, editor, at_us = row
+def recorded(row: Row) -> RecordedEvent:
+    """Return the event in a row of COLUMNS."""
+    aggregate_type, aggregate_id, number, position, type, payload, editor, peer, at_us = row
     content: dict[str, Any] = orjson.loads(payload)
-    return RecordedEvent(aggregate_type, aggregate_id, number, position, type, content, editor, at_us)
+    return RecordedEvent(aggregate_type, aggregate_id, number, position, type, content, editor, at_us, peer)

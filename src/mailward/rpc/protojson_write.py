@@ -118,7 +118,7 @@ def _write_value(value: Any) -> Any:
 
 
 def _write_struct(struct: Any) -> dict[str, Any]:
-    return {name: _write_value(struct.fields[name]) for name in struct.fields}
+    return {name: _write_value(struct.fields[name]) for name in sorted(struct.fields)}
 
 
 def _write_list(values: Any) -> list[Any]:

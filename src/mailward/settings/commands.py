@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
 from mailward.db.database import Database, Transaction
 from mailward.errors import AlreadyExists, FailedPrecondition, MailwardError, NotFound
@@ -19,14 +19,6 @@ T = TypeVar("T")
 _PROJECTIONS = (SettingsProjection(),)
 _TRIES = 5  #: decisions anew after a VersionConflict; one is seen only at the instance's very first event
 _MEMORY_US = 1_000_000  #: how long a new default language, set by another process, may go unnoticed
-
-#: Kind of value → id and text of "nothing changes" (spec 8.1, 8.6).
-_UNCHANGED: dict[type[Value], tuple[str, str]] = {
-    Language: ("INST-DS3rq", "Instance not changed"),
-    DomainPolicy: ("INSTANCE-pl9fN", "Org IAM Policy has not been changed"),
-    NotificationPolicy: ("INSTANCE-29x02n", "Default Notification Policy not changed"),
-    SecretGenerator: ("COMMAND-m0o3f", "No changes"),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +44,26 @@ def change(tx: Transaction, act: Act, new: Value) -> Setting:
     old = projection.find(tx, act.instance, new.name)
     event = values.added(new) if old is None else values.changed(old.value, new)
     if event is None:
-        raise FailedPrecondition(*_UNCHANGED[type(new)])
+        raise _unchanged(new)
     _append(tx, act, version, [event])
     setting = projection.find(tx, act.instance, new.name)
     assert setting is not None, "the projection wrote it in this transaction"
     return setting
+
+
+def _unchanged(value: Value) -> FailedPrecondition:
+    """Return the error for a change that changes nothing (spec 8.1, 8.6)."""
+    match value:
+        case Language():
+            return FailedPrecondition("INST-DS3rq", "Instance not changed")
+        case DomainPolicy():
+            return FailedPrecondition("INSTANCE-pl9fN", "Org IAM Policy has not been changed")
+        case NotificationPolicy():
+            return FailedPrecondition("INSTANCE-29x02n", "Default Notification Policy not changed")
+        case SecretGenerator():
+            return FailedPrecondition("COMMAND-m0o3f", "No changes")
+        case _:
+            assert_never(value)
 
 
 def _append(tx: Transaction, act: Act, version: int, new: list[NewEvent]) -> None:
@@ -82,6 +89,10 @@ class InstanceSettings:
         self._language = languages.DEFAULT_LANGUAGE
         self._read_us = 0  #: when `_language` was read
         self._refresh: asyncio.Task[None] | None = None
+
+    @property
+    def instance(self) -> InstanceId:
+        return self._instance
 
     async def start(self, editor: UserId) -> None:
         """Set what is not set yet. `editor`: in whose name."""

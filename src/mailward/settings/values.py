@@ -105,13 +105,12 @@ DEFAULTS: tuple[Value, ...] = (
     DomainPolicy(),
     NotificationPolicy(),
 )
-_KINDS: Mapping[str, type[Value]] = {
+#: Every type of event of this room.
+TYPES: Mapping[str, type[Value]] = {
     name: kind
     for kind in (Language, DomainPolicy, NotificationPolicy, SecretGenerator)
     for name in (kind.ADDED, kind.CHANGED)
 }
-#: Every type of event of this room.
-TYPES = tuple(_KINDS)
 _IDENTITY = "generator_type"  #: the field that says which one of its kind it is: in every payload
 
 
@@ -134,7 +133,7 @@ def blank_of(type: str, payload: Mapping[str, Any]) -> Value | None:
 
     So was a value before its `added` event, which leaves out what is zero.
     """
-    kind = _KINDS.get(type)
+    kind = TYPES.get(type)
     if kind is None:
         return None
     zeros = {field.name: _zero(field.default) for field in fields(kind)}

@@ -96,7 +96,7 @@ def ask(
         common: Any = {"draw_id": lambda: next(ids), "now_us": lambda: NOW, "limits": limits}
         nothing: Any = None
         messages = Messages(nothing, recorder, hostname="h", waits_for=str, **common)  # type: ignore[arg-type]
-        admin = Admin(nothing, nothing, nothing, nothing)
+        admin = Admin(nothing, nothing, nothing, nothing, nothing)
         services = registry(Guard(access), admin, messages, max_message_bytes=100_000)  # type: ignore[arg-type]
         rest = RestGateway(services, now=lambda: NOW / 1e6)
         short = Quick(access, recorder, rest, **common)  # type: ignore[arg-type]

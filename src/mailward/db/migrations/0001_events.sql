@@ -12,8 +12,22 @@ CREATE TABLE events (
     type           TEXT NOT NULL,
     payload        TEXT NOT NULL, -- JSON object
     editor         TEXT NOT NULL, -- user id
-    at_us          INTEGER NOT NULL,
+    peer           TEXT NOT NULL, -- address:port of the client; empty: done at the command line
+    at_us          INTEGER NOT NULL, -- does not go back by less than a minute
     UNIQUE (aggregate_type, aggregate_id, version)
+);
+
+-- What eventstore/search.py asks: a range of positions for each kind, for each editor and kind, and for a time.
+-- Each has a spelling of the position that nothing else has, so that no planner answers with another index.
+CREATE INDEX events_by_kind ON events (aggregate_type, type, (position + 0));
+CREATE INDEX events_by_editor ON events (editor, aggregate_type, type, (position * 1));
+CREATE INDEX events_by_time ON events (at_us, position);
+
+-- Every kind of event that was ever stored.
+CREATE TABLE event_kinds (
+    aggregate_type TEXT NOT NULL,
+    type           TEXT NOT NULL,
+    PRIMARY KEY (aggregate_type, type)
 );
 
 CREATE TABLE aggregates (
@@ -22,6 +36,8 @@ CREATE TABLE aggregates (
     version INTEGER NOT NULL CHECK (version > 0), -- of its last event
     PRIMARY KEY (type, id)
 );
+
+CREATE INDEX aggregates_by_id ON aggregates (id);
 
 CREATE TABLE meta (
     key   TEXT NOT NULL PRIMARY KEY,

@@ -3,6 +3,7 @@
 CREATE TABLE users (
     id            TEXT NOT NULL PRIMARY KEY,
     name          TEXT NOT NULL UNIQUE,
+    display_name  TEXT NOT NULL,
     sequence      INTEGER NOT NULL, -- version of the user at its last event
     created_at_us INTEGER NOT NULL,
     changed_at_us INTEGER NOT NULL
