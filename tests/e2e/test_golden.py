@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from mailward.access.roles import TokenRole
 from mailward.db.database import open_database
 from mailward.ids import IdSource
 from tests.support.databases import Templates, drop_postgres
+from tests.support.golden.other_protocols import Protocol, translate
 from tests.support.golden.player import Player, Session
 from tests.support.golden.sinks import Sinks
 from tests.support.golden.target import Target
@@ -67,6 +69,24 @@ def test_a_recorded_session_is_answered_as_it_was(player: Player, file: Path) ->
     session = Session.load(file)
 
     differences = player.play(session)
+
+    if differences:
+        pytest.fail("\n".join([session.about, *differences]), pytrace=False)
+
+
+#: Sessions of which every call is played over gRPC and gRPC-Web too.
+_NUMBERS = ("01", "11", "12", "14", "16", "21", "60", "90", "93", "97", "98", "99")
+WHOLE_FAMILIES = [file for file in SESSIONS if file.stem[:2] in _NUMBERS]
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "grpcweb"])
+@pytest.mark.parametrize("file", WHOLE_FAMILIES, ids=lambda file: str(file.stem))
+def test_other_protocols_answer_as_rest_does(player: Player, file: Path, protocol: Protocol) -> None:
+    session = Session.load(file)
+    steps = [translate(step, protocol) for step in session.steps]
+    assert any(protocol in step for step in steps)
+
+    differences = player.play(replace(session, steps=steps))
 
     if differences:
         pytest.fail("\n".join([session.about, *differences]), pytrace=False)
