@@ -97,11 +97,6 @@ class PostgresServer:
         assert self._process is not None
         return self._process.pid
 
-    def children(self) -> list[int]:
-        """Return the process ids of the postmaster's children."""
-        tasks = Path(f"/proc/{self.pid}/task/{self.pid}/children")
-        return [int(pid) for pid in tasks.read_text().split()]
-
     def restart_after_kill(self, children: list[int]) -> None:
         """Start again after the postmaster was killed by SIGKILL. `children`: those it had; they end by themselves."""
         assert self._process is not None

@@ -21,6 +21,7 @@ from tests.e2e.crash.accounts import Accounts, Totals
 from tests.e2e.crash.hop import Hop
 from tests.support.databases import new_postgres_url
 from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.processes import children_of
 from tests.support.program import Program
 
 _TRIGGER_S = 2.0
@@ -137,20 +138,20 @@ class Harness:
 
     async def _kill_once(self) -> None:
         phase = self._random.choice([*next_hop.PHASES, *load.PHASES, "random", "random", "start"])
-        target = "gateway"
-        if self._postgres is not None:
-            target = self._random.choice(["gateway", "gateway", "gateway", "postgresql", "both"])
-        pids = [] if target == "postgresql" else [self._program.process.pid]
+        targets = ["gateway", "gateway", "gateway", "store"]
+        target = self._random.choice(targets if self._postgres is None else [*targets, "postgresql", "both"])
+        gateway = self._program.process.pid
+        pids = {"gateway": [gateway], "store": children_of(gateway), "both": [gateway]}.get(target, [])
         children: list[int] = []
-        if self._postgres is not None and target != "gateway":
+        if self._postgres is not None and target in ("postgresql", "both"):
             pids.append(self._postgres.pid)
-            children = self._postgres.children()
+            children = children_of(self._postgres.pid)
         await self._fire(phase, pids)
         self._kinds[f"{target} {phase}" if target != "gateway" else phase] += 1
-        if self._postgres is not None and target != "gateway":
+        if self._postgres is not None and target in ("postgresql", "both"):
             await asyncio.to_thread(self._postgres.restart_after_kill, children)
-        if target != "postgresql":
-            await asyncio.to_thread(self._program.process.wait)
+        if target != "postgresql":  # A gateway that lost its store process ends by itself.
+            await asyncio.to_thread(self._program.process.wait, 30)
             if phase == "start":
                 await self._kill_in_start()
             await asyncio.to_thread(self._program.start)
