@@ -275,7 +275,7 @@ def give_back(tx: Transaction, items: list[GivenBack]) -> None:
         tx.executemany(_FORGET, marked)
 
 
-_HELD = "SELECT message_id, n FROM recipients WHERE node = :node AND epoch = :epoch AND message_id <= :up_to"
+_HELD = "SELECT message_id, n FROM recipients WHERE node = :node AND epoch = :epoch"
 
 _FORGET_ALL = """
     DELETE FROM attempts
@@ -283,14 +283,13 @@ _FORGET_ALL = """
 """
 
 
-def reconcile(tx: Transaction, owner: Owner, known: frozenset[tuple[int, int]], up_to: int, now_us: int) -> int:
+def reconcile(tx: Transaction, owner: Owner, known: frozenset[tuple[int, int]], now_us: int) -> int:
     """Give back what `owner` holds in the store but not in memory; return how many recipients.
 
     Such leases are left when a commit failed and yet was stored. `known`: (message id, n) of all that it holds in
-    memory; `up_to`: an id drawn just before `known` was made, so that messages submitted since are left alone.
-    What was never in memory was never on the wire.
+    memory; nothing may be leased to it from the moment that was made. What was never in memory was never on the wire.
     """
-    lost = [key for key in tx.fetch(_HELD, node=owner.node, epoch=owner.epoch, up_to=up_to) if key not in known]
+    lost = [key for key in tx.fetch(_HELD, node=owner.node, epoch=owner.epoch) if key not in known]
     by_message: dict[int, list[int]] = {}
     for message_id, n in lost:
         by_message.setdefault(message_id, []).append(n)

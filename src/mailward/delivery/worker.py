@@ -315,8 +315,8 @@ class Worker:
 
     async def _reconcile(self) -> None:
         """See whether the store works again, and give back what a failed commit may have leased to us all the same."""
-        up_to = self._ids()
-        lost = await self._database.write(queue.reconcile, self._owner, self._hold.keys(), up_to, self._now_us())
+        # While the store fails `reserve` leases nothing, and a claim is for this task to make.
+        lost = await self._database.write(queue.reconcile, self._owner, self._hold.keys(), self._now_us())
         log.write("warning", "store.works", given_back=lost)
         self._back_off_s = 0.0
         self._backlog.add_all()
