@@ -87,7 +87,7 @@ async def flow(cluster: Cluster, by_http: Program, by_smtp: Program) -> AsyncIte
     assert accounts.totals.most_copies == 1
 
 
-async def acknowledged(sent: load.Sent, more: int, timeout_s: float = 20.0) -> None:
+async def acknowledged(sent: load.Sent, more: int, timeout_s: float = 60.0) -> None:
     """Return once `more` messages than now have been acknowledged."""
     wanted = len(sent.acknowledged) + more
     async with asyncio.timeout(timeout_s):
@@ -95,7 +95,7 @@ async def acknowledged(sent: load.Sent, more: int, timeout_s: float = 20.0) -> N
             await asyncio.sleep(0.01)
 
 
-async def said(program: Program, event: str, timeout_s: float = 20.0) -> None:
+async def said(program: Program, event: str, timeout_s: float = 60.0) -> None:
     """Return once `program` has logged `event`."""
     async with asyncio.timeout(timeout_s):
         while f'"event":"{event}"'.encode() not in program.log.read_bytes():
@@ -124,7 +124,7 @@ async def test_a_node_frozen_past_its_heartbeat_goes_on_in_another_life(cluster:
     assert frozen.stop() == 0
 
 
-async def buried(cluster: Cluster, timeout_s: float = 20.0) -> None:
+async def buried(cluster: Cluster, timeout_s: float = 60.0) -> None:
     """Return once any node has buried another."""
     async with asyncio.timeout(timeout_s):
         while not any(b'"node.buried"' in log.read_bytes() for log in cluster.folder.glob("*.log")):

@@ -44,7 +44,7 @@ class Flow:
         await until(lambda: self.sent.refused >= wanted)
 
 
-async def until(true: Callable[[], bool], timeout_s: float = 30.0) -> None:
+async def until(true: Callable[[], bool], timeout_s: float = 60.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not true():
             await asyncio.sleep(0.01)
@@ -85,9 +85,9 @@ async def flow(program: Program, folder: Path, *, slow_s: float = 0.0) -> AsyncI
 @contextmanager
 def full_disk(program: Program) -> Iterator[None]:
     """A limit on file sizes stands for it: no write may grow a file."""
-    resource.prlimit(program.process.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+    resource.prlimit(program.store_pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
     yield
-    resource.prlimit(program.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    resource.prlimit(program.store_pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
 async def test_a_full_disk_for_a_while(tmp_path: Path) -> None:

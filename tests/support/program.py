@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-START_S = 20.0
+START_S = 60.0
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ class Harness:
         self._hop.tell(rough=True)
         self._load.start()
         for _ in range(kills):
-            await asyncio.sleep(self._random.uniform(0.0, 0.8))
+            await asyncio.sleep(self._random.uniform(0.0, 0.5))
             await self._kill_once()
         await asyncio.sleep(0.2)
         await self._load.stop()

@@ -11,15 +11,16 @@ from tests.e2e.crash.harness import Harness, Summary
 
 
 async def run(engines: list[str], kills: int, seed: int) -> list[Summary]:
-    """Run every engine, first without and then with a retry of doubts; return the summaries."""
-    summaries = []
-    for engine in engines:
-        retried = kills // 5
-        for retries, share in ((0, kills - retried), (1, retried)):
-            if share:
-                harness = Harness(engine, kills=share, seed=seed, uncertain_retries=retries, say=_say)
-                summaries.append(await harness.run())
-    return summaries
+    """Run every engine, with and without a retry of doubts, side by side; return the summaries."""
+    retried = kills // 5
+    shares = ((0, kills - retried), (1, retried))
+    runs = [
+        Harness(engine, kills=share, seed=seed, uncertain_retries=retries, say=_say).run()
+        for engine in engines
+        for retries, share in shares
+        if share
+    ]
+    return await asyncio.gather(*runs)
 
 
 def _say(text: str) -> None:
