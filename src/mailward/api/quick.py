@@ -26,6 +26,9 @@ PATH = "/v1/messages"
 _MAX_BODY = 65_536  # what may be read and composed on the event loop
 _SCHEME = "Bearer "
 
+#: Refused in every string, or, behind another backslash, a text that speaks of it.
+_NUL = b"\\u0000"
+
 #: Fields that say nothing to us beyond what is looked at here. Any other field is a reason to look closely.
 _PLAIN_FIELDS = frozenset(
     {
@@ -87,7 +90,7 @@ class Quick:
             return None
         try:
             given = _decode(request.body)
-            if _names_one_twice(given, request.body):
+            if _names_one_twice(given, request.body) or _NUL in request.body:
                 return None
             draft = make_draft(
                 from_=given.from_,
