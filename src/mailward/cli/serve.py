@@ -13,6 +13,7 @@ import uvloop
 from mailward import bootstrap, config, log
 from mailward.cli import common
 from mailward.cli.tour import tour
+from mailward.db.heap import return_large_blocks
 
 _EXAMPLE = '{"senderAddress":"noreply@example.com","senderName":"Example","host":"localhost:25"}'
 
@@ -47,6 +48,7 @@ def _allow_many_files() -> None:
 
 
 async def _serve(settings: config.Settings, demo: bool) -> None:
+    return_large_blocks()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):

@@ -16,6 +16,7 @@ import threading
 
 from mailward.db.connect import connector
 from mailward.db.frames import frame, results_frame
+from mailward.db.heap import return_large_blocks
 from mailward.db.transaction import Connection
 from mailward.db.writer import Failed, perform
 from mailward.errors import MailwardError
@@ -26,6 +27,7 @@ _BUFFER_BYTES = 1 << 18
 
 def main() -> None:
     """Serve until the gateway is gone."""
+    return_large_blocks()
     # Ctrl-C goes to the whole group of processes; the gateway stops in order and needs its store until then.
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)

@@ -23,6 +23,7 @@ _IDLE_CHECKPOINT_COMMITS = 50  # fewer are not worth an fsync of the file
 
 _CACHED_STATEMENTS = 512
 _CACHE_KIB = 32_768
+_READER_CACHE_KIB = 4_096  # of which there are several; a content that is read would fill it and is wanted once
 
 #: What failed, by SQLite's primary result code, when it is the storage and not the statement.
 _STORAGE = {
@@ -86,7 +87,7 @@ class SqliteConnection:
 
     def _pragmas(self) -> Iterator[str]:
         yield f"page_size = {_PAGE_BYTES}"
-        yield f"cache_size = -{_CACHE_KIB}"
+        yield f"cache_size = -{_READER_CACHE_KIB if self._read_only else _CACHE_KIB}"
         yield "foreign_keys = ON"
         yield "temp_store = MEMORY"
         if self._read_only:

@@ -31,13 +31,15 @@ class Closer:
         """Record `close` soon."""
         self._waiting.append((lease, close))
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_RIDE_WITHIN_S, self.ride)
+            self._timer = asyncio.get_running_loop().call_later(_RIDE_WITHIN_S, self._end_of_wait)
+
+    def _end_of_wait(self) -> None:
+        self._timer = None
+        self.ride()
 
     def ride(self) -> None:
         """Join the commit that is being gathered. Called by whoever brings something to it."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        # The timer stays: under load nearly every close finds a ride, and a timer for each costs more than a vain one.
         if self._waiting:
             waiting, self._waiting = self._waiting, []
             for lease, close in waiting:

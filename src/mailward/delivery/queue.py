@@ -99,6 +99,8 @@ class Claim:
     """What a claim got: lane by lane, of what has been due longest, in the order of submission."""
 
     leases: list[Lease]
+    #: Those of them whose large content is still to be read: on the way from the writer it would be copied often.
+    unread: list[Lease]
     expired: list[Expiry]
     more: frozenset[Lane]  #: in which more may be due now
     next_due_at_us: dict[Lane, int]  #: when something that waits in the others becomes due; absent: nothing waits
@@ -115,6 +117,9 @@ _NEXT_DUE = """
 """
 
 
+_LARGE_BYTES = 65_536
+
+
 class LeaseLost(Exception):
     """The node's life is over: another one recovered what it held."""
 
@@ -129,6 +134,7 @@ def claim(tx: Transaction, request: ClaimRequest) -> Claim:
     if tx.fetch_one(_LIFE[tx.dialect], node=owner.node, epoch=owner.epoch) is None:
         raise LeaseLost(f"node {owner.node} is no longer in epoch {owner.epoch}")
     leases: list[Lease] = []
+    unread: list[Lease] = []
     expired: list[Expiry] = []
     left, left_bytes, more = request.messages, request.content_bytes, set[Lane]()
     for lane in Lane:
@@ -141,15 +147,17 @@ def claim(tx: Transaction, request: ClaimRequest) -> Claim:
         living, dead = _split_overdue(rows, request.now_us)
         taken, size_bytes = _fitting(living, room, room_bytes, first=not leases)
         # Content that has gone by age cannot be sent any more, whatever its message's lifetime says.
-        contents = _engine(tx).contents(tx, [rows[0][0] for rows in taken]) if taken else {}
+        contents = _engine(tx).contents(tx, [rows[0][0] for rows in taken], _LARGE_BYTES) if taken else {}
         dead += [row for rows in taken if rows[0][0] not in contents for row in rows]
         expired += _expire(tx, dead, request.now_us)
-        leases += _lease(tx, owner, [rows for rows in taken if rows[0][0] in contents], contents, request.now_us)
+        leased = _lease(tx, owner, [rows for rows in taken if rows[0][0] in contents], contents, request.now_us)
+        leases += leased
+        unread += [lease for lease in leased if contents[lease.message_id] is None]
         if len(rows) >= room or len(taken) < len(living):
             more.add(lane)
         left, left_bytes = left - len(taken), left_bytes - size_bytes
     due = next_due(tx)
-    return Claim(leases, expired, frozenset(more), {lane: due[lane] for lane in due if lane not in more})
+    return Claim(leases, unread, expired, frozenset(more), {lane: due[lane] for lane in due if lane not in more})
 
 
 def next_due(tx: Transaction) -> dict[Lane, int]:
@@ -183,7 +191,7 @@ def _fitting(messages: list[list[Row]], room: int, room_bytes: int, *, first: bo
 
 
 def _lease(
-    tx: Transaction, owner: Owner, messages: list[list[Row]], contents: dict[int, bytes], now_us: int
+    tx: Transaction, owner: Owner, messages: list[list[Row]], contents: dict[int, bytes | None], now_us: int
 ) -> list[Lease]:
     if not messages:
         return []
@@ -199,7 +207,7 @@ def _lease(
                 owner,
                 Lane(lane),
                 envelope,
-                contents[id],
+                contents[id] or b"",
                 due,
                 created_at_us,
                 expires_at_us,

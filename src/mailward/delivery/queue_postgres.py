@@ -194,9 +194,11 @@ def lease(tx: Transaction, owner: Owner, keys: list[tuple[int, int]], now_us: in
     tx.run(_LEASE, (Status.SENDING.value, now_us, owner.node, owner.epoch, *_columns(list(keys), 2)))
 
 
-_BODIES = "SELECT id, body FROM contents WHERE id = ANY (%s::bigint[])"
+_BODIES = """
+    SELECT id, CASE WHEN octet_length(body) <= %s THEN body END FROM contents WHERE id = ANY (%s::bigint[])
+"""
 
 
-def contents(tx: Transaction, ids: list[int]) -> dict[int, bytes]:
-    """Return the stored contents by message id."""
-    return dict(tx.run(_BODIES, (ids,)))
+def contents(tx: Transaction, ids: list[int], up_to_bytes: int) -> dict[int, bytes | None]:
+    """Return the stored contents by message id; None in place of a larger one."""
+    return dict(tx.run(_BODIES, (up_to_bytes, ids)))

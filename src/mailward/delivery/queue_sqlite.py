@@ -192,12 +192,15 @@ def lease(tx: Transaction, owner: Owner, keys: list[tuple[int, int]], now_us: in
     tx.run(_LEASE, (Status.SENDING.value, now_us, owner.node, owner.epoch, ids, now_us))
 
 
-_BODIES = "SELECT id, body FROM contents WHERE id IN (SELECT value FROM json_each(?))"
+_BODIES = """
+    SELECT id, CASE WHEN length(body) <= ? THEN body END FROM contents
+     WHERE id IN (SELECT value FROM json_each(?))
+"""
 
 
-def contents(tx: Transaction, ids: list[int]) -> dict[int, bytes]:
-    """Return the stored contents by message id."""
-    return dict(tx.run(_BODIES, (orjson.dumps(ids).decode(),)))
+def contents(tx: Transaction, ids: list[int], up_to_bytes: int) -> dict[int, bytes | None]:
+    """Return the stored contents by message id; None in place of a larger one."""
+    return dict(tx.run(_BODIES, (up_to_bytes, orjson.dumps(ids).decode())))
 
 
 def numbers(ns: Sequence[int]) -> str:

@@ -160,7 +160,8 @@ class Senders:
         opening = None if lease.opened else self._open(lease, mark)
 
         async def before_handover() -> None:
-            if opening is not None and not await _settled(opening):
+            # Cancelled here, nothing is handed over, and the mark may be cancelled with us: no shield is needed.
+            if opening is not None and not await opening:
                 raise LeaseLost(f"message {lease.message_id}")
             if not self._route.is_sure():
                 raise LeaseLost(f"message {lease.message_id}: other nodes may take this one for dead")
@@ -199,7 +200,7 @@ class Senders:
     async def _is_open(self, lease: Lease, opening: asyncio.Future[bool]) -> bool:
         """Tell whether the attempt counts. When not, nothing was handed over: keep the lease for later, or lose it."""
         try:
-            lease.opened = await _settled(opening)
+            lease.opened = await opening
         except Exception as error:
             lease.phase = Phase.READY
             self._hold.ready[lease.lane].appendleft(lease)
@@ -225,11 +226,6 @@ def _fault(lease: Lease) -> Outcome:
     if lease.phase is Phase.HANDED_OVER:
         return Uncertain(reply)
     return Deferred(Stage.CONNECT, Fault.MESSAGE, reply)
-
-
-async def _settled(future: "asyncio.Future[bool]") -> bool:
-    """Return the result of `future`, which stays as it is when we are cancelled."""
-    return future.result() if future.done() else await asyncio.shield(future)
 
 
 def _look(future: "asyncio.Future[bool]") -> None:

@@ -17,6 +17,7 @@ from mailward.delivery.retry import RetryPolicy
 from mailward.delivery.senders import Reports, Route, Senders
 from mailward.delivery.status import Status
 from mailward.ids import AttemptId, MessageId
+from mailward.message.content import read as read_content
 from mailward.message.envelope import Envelope
 from mailward.transport.base import ProviderSettings, Transport
 
@@ -286,6 +287,11 @@ class Worker:
             self._backlog.lanes.update(asked)
             raise
         _report_expired(claim.expired)
+        for lease in claim.unread:
+            stored = await self._database.read(read_content, lease.message_id)
+            if stored is None:
+                raise LookupError(f"the content of message {lease.message_id} has gone")
+            lease.content = stored
         for lease in claim.leases:
             self._hold.add(lease)
             self._hold.ready[lease.lane].append(lease)

@@ -181,9 +181,10 @@ class ClientConnection:
                 self._send_next_line()
         self._needs_reset = False
 
-    def finish(self, content: bytes) -> None:
-        """Send `content` (CRLF line ends only) and the final dot."""
-        self._send(Command.FINAL, stuff(content))
+    def finish(self, content: bytes) -> tuple[bytes, bytes]:
+        """Return what is to be sent now beside `data_to_send`: `content` (CRLF line ends only), and its final dot."""
+        self._due.append(Command.FINAL)
+        return stuff(content)
 
     def quit(self) -> None:
         """Say goodbye."""

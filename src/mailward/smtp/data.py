@@ -24,18 +24,19 @@ def _find(content: bytes | bytearray, what: bytes, start: int = 0) -> int:
     return content.find(what, position - 2)  # Dots are not rare here.
 
 
-def stuff(content: bytes) -> bytes:
-    """Return `content` as it follows the 354: dots doubled at line starts, CRLF at the end, and the final dot.
+def stuff(content: bytes) -> tuple[bytes, bytes]:
+    """Return `content` with dots doubled at line starts, and what ends it: a CRLF if it has none, and the final dot.
 
-    `content` has CRLF line ends only (see `has_bare_line_end`).
+    `content` has CRLF line ends only (see `has_bare_line_end`). The two follow the 354; apart, because joining them
+    would copy a content that most often can stay as it is.
     """
     if _find(content, _LINE_DOT) >= 0:
         content = content.replace(b"\r\n.", b"\r\n..")
     if content.startswith(b"."):
         content = b"." + content
     if content.endswith(b"\r\n") or not content:
-        return content + b".\r\n"
-    return content + b"\r\n.\r\n"
+        return content, b".\r\n"
+    return content, b"\r\n.\r\n"
 
 
 def unstuff(wire: bytes) -> bytes:

@@ -107,8 +107,7 @@ class RelayConnection(asyncio.Protocol):
 
         Raises Trouble. `dot_sent` tells on which side of the point of no return that was.
         """
-        self.machine.finish(content)
-        data = self.machine.data_to_send()
+        data, end = self.machine.finish(content)
         assert self._transport is not None
         start = 0
         while len(data) - start > _CHUNK_BYTES and self._answer is None:
@@ -123,7 +122,7 @@ class RelayConnection(asyncio.Protocol):
             self.machine.is_spent = True
             return
         self.dot_sent = True
-        self._transport.write(data[start:] if start else data)
+        self._transport.write((data[start:] if start else data) + end)
 
     async def start_tls(self, context: ssl.SSLContext, server_hostname: str, deadline_s: float) -> None:
         """Shake hands on this socket, after a 220 to STARTTLS. Raises Trouble."""

@@ -167,6 +167,19 @@ async def test_a_claim_takes_no_more_content_than_asked_but_always_one_message(d
     assert len(await claim(database, owner, content_bytes=10)) == 1
 
 
+async def test_a_large_content_is_read_apart_from_its_claim(database: Database) -> None:
+    owner = await living_node(database)
+    large, small = new_message(content=b"x" * 100_000), new_message(content=b"y" * 1_000)
+    await submit(database, large, small)
+
+    request = queue.ClaimRequest(owner=owner, now_us=NOW, messages=10, content_bytes=1 << 20)
+    claimed = await database.write(queue.claim, request)
+
+    assert [len(lease.content) for lease in claimed.leases] == [0, 1_000]
+    assert claimed.unread == claimed.leases[:1]
+    assert await database.read(content.read, large.id) == large.content
+
+
 async def test_two_claimers_never_get_the_same_recipient(database_url: str) -> None:
     first, second = await open_database(database_url), await open_database(database_url)
     a, b = await living_node(first, "a"), await living_node(second, "b")

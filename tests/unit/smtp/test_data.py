@@ -15,7 +15,7 @@ contents = st.lists(st.sampled_from([b".", b"..", b"a", b"\r\n", b".\r\n", b"\r\
 
 @given(contents)
 def test_unstuffing_undoes_stuffing(content: bytes) -> None:
-    wire = stuff(content)
+    wire = b"".join(stuff(content))
 
     assert wire.endswith(b"\r\n.\r\n")
     assert unstuff(wire[:-3]) == content
@@ -23,7 +23,7 @@ def test_unstuffing_undoes_stuffing(content: bytes) -> None:
 
 @given(contents, st.lists(st.integers(0, 200)))
 def test_a_content_is_read_alike_wherever_its_bytes_are_cut(content: bytes, cuts: list[int]) -> None:
-    wire = stuff(content) + b"MAIL FROM:<next@example.com>\r\n"
+    wire = b"".join(stuff(content)) + b"MAIL FROM:<next@example.com>\r\n"
     bounds = [0, *sorted(min(cut, len(wire)) for cut in cuts), len(wire)]
     reader = ContentReader(1000)
 
@@ -40,8 +40,8 @@ def test_a_content_is_read_alike_wherever_its_bytes_are_cut(content: bytes, cuts
 
 
 def test_content_without_a_line_end_gets_one_and_empty_content_none() -> None:
-    assert stuff(b"a") == b"a\r\n.\r\n"
-    assert stuff(b"") == b".\r\n"
+    assert b"".join(stuff(b"a")) == b"a\r\n.\r\n"
+    assert b"".join(stuff(b"")) == b".\r\n"
     assert ContentReader(10).feed(b".\r\n", 0) == (3, b"")
 
 

@@ -1,0 +1,17 @@
+"""What a process that handles large contents asks of its memory allocator."""
+
+import contextlib
+import ctypes
+
+_M_MMAP_THRESHOLD = -3
+_LARGE_BYTES = 1 << 20
+
+
+def return_large_blocks() -> None:
+    """Have blocks of 1 MiB and more go back to the system when they are freed. Does nothing where that is unknown.
+
+    glibc's own limit grows to 32 MiB with the first large block freed: then contents lie scattered in the heap, which
+    keeps the memory of the largest moment for ever.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
