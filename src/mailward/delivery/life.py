@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from mailward import log
-from mailward.db.database import Database, Transaction
+from mailward.db.database import Database
 from mailward.db.transaction import Contended
-from mailward.delivery import nodes, queue
+from mailward.delivery import nodes, succession
 from mailward.delivery.lease import Owner
 from mailward.delivery.nodes import Neighbour
 from mailward.delivery.retry import RetryPolicy
@@ -86,7 +86,7 @@ class Life:
     async def begin(self) -> None:
         """Register this node and recover what its former life left behind; `owner` and `ids` are there afterwards."""
         self._beat_at = self._monotonic()
-        self.owner, after = await self._database.write(_register, self._name, self._policy, self._now_us())
+        self.owner, after = await self._database.write(succession.register, self._name, self._policy, self._now_us())
         self.ids = IdSource(self.owner.node, lambda: self._now_us() // 1_000)
         self._go_on(after)
 
@@ -132,7 +132,7 @@ class Life:
         self._stored_id = last_id
         for dead in self._watch.dead(neighbours, at):
             try:
-                recovered = await self._database.write(_bury, dead, self._policy, self._now_us())
+                recovered = await self._database.write(succession.bury, dead, self._policy, self._now_us())
             except Contended:  # It froze inside a transaction: the next heartbeat tries again.
                 continue
             if recovered is not None:
@@ -160,7 +160,7 @@ class Life:
         former = self.owner
         spare = f"{self._name}.{secrets.token_hex(4)}"
         self.owner, after, self._name = await self._database.write(
-            _register_again, self._name, spare, former, self._policy, self._now_us()
+            succession.register_again, self._name, spare, former, self._policy, self._now_us()
         )
         self._beat_at = at
         self._go_on(after)
@@ -172,24 +172,3 @@ class Life:
             after += _UNKNOWN_IDS_MS << 20
         self.ids.go_on(self.owner.node, after)
         self._stored_id = 0
-
-
-def _register(tx: Transaction, name: str, policy: RetryPolicy, now_us: int) -> tuple[Owner, int]:
-    owner = nodes.register(tx, name, now_us)
-    queue.recover(tx, owner, policy, now_us)
-    return owner, nodes.highest_id(tx, owner.node)
-
-
-def _register_again(
-    tx: Transaction, name: str, spare: str, former: Owner, policy: RetryPolicy, now_us: int
-) -> tuple[Owner, int, str]:
-    """Two processes may have been given one name, e.g. by a copied data dir: the later one keeps it."""
-    if nodes.is_taken(tx, name, former):
-        name = spare
-    return *_register(tx, name, policy, now_us), name
-
-
-def _bury(tx: Transaction, dead: Neighbour, policy: RetryPolicy, now_us: int) -> queue.Recovered | None:
-    with nodes.impatient(tx):
-        over = nodes.bury(tx, dead)
-        return None if over is None else queue.recover(tx, over, policy, now_us)
