@@ -1,4 +1,4 @@
-"""Write the generated pages of docs/reference/; called by scripts/docs. With --check: exit 1 if one differs."""
+"""Write the generated pages below docs/; called by scripts/docs. With --check: exit 1 if one differs."""
 
 import ast
 import importlib
@@ -31,7 +31,7 @@ from mailward.transport.report import CODES
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src/mailward"
-PAGES = ROOT / "docs/reference"
+DOCS = ROOT / "docs"
 _NOTE = "<!-- Written by scripts/docs from the code. Do not edit. -->"
 
 
@@ -428,29 +428,40 @@ Beside these there are the usual `process_…` and `python_…` series.
 """
 
 
-PAGE_WRITERS = {
-    "settings": settings_page,
-    "cli": cli_page,
-    "api": api_page,
-    "events": events_page,
-    "errors": errors_page,
-    "metrics": metrics_page,
+# -- lists of pages ---------------------------------------------------------------------------------------------------
+
+
+def howto_page() -> str:
+    pages = [page for page in sorted((DOCS / "howto").glob("*.md")) if page.name != "index.md"]
+    titles = [(page.read_text().partition("\n")[0].removeprefix("# "), page.name) for page in pages]
+    return "# How to\n\n" + "\n".join(f"- [{title}]({name})" for title, name in titles)
+
+
+#: Below docs/.
+PAGES = {
+    "reference/settings.md": settings_page,
+    "reference/cli.md": cli_page,
+    "reference/api.md": api_page,
+    "reference/events.md": events_page,
+    "reference/errors.md": errors_page,
+    "reference/metrics.md": metrics_page,
+    "howto/index.md": howto_page,
 }
 
 
 def main() -> int:
     stale = []
-    for name, write in PAGE_WRITERS.items():
+    for name, write in PAGES.items():
         title, _, rest = write().partition("\n")
         text = f"{title}\n\n{_NOTE}\n{rest.rstrip()}\n"
-        page = PAGES / f"{name}.md"
+        page = DOCS / name
         if not page.exists() or page.read_text() != text:
-            stale.append(page)
+            stale.append(name)
             if "--check" not in sys.argv:
-                PAGES.mkdir(parents=True, exist_ok=True)
+                page.parent.mkdir(parents=True, exist_ok=True)
                 page.write_text(text)
-    for page in stale:
-        print(f"{'stale' if '--check' in sys.argv else 'wrote'} {page.relative_to(ROOT)}", file=sys.stderr)
+    for name in stale:
+        print(f"{'stale: ' if '--check' in sys.argv else 'wrote '}docs/{name}", file=sys.stderr)
     if stale and "--check" in sys.argv:
         print("run scripts/docs and commit the result", file=sys.stderr)
         return 1
