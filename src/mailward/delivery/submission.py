@@ -81,7 +81,7 @@ class Submissions:
             now_us,
             expires_at_us,
             s.uncertain_retries,
-            s.lane,
+            int(s.lane),  # An enum is pickled by its class and a call.
             s.envelope.recipients,
             None if lease is None else lease.owner,
             None if lease is None else lease.mark,
