@@ -96,7 +96,8 @@ def execute(tx: Transaction, act: Act, command: Command) -> Details:
         state = projection.load_all(tx, act.instance, command.ids)
     else:
         state = projection.load(tx, act.instance, command.id)
-    if isinstance(command, AddSMTP | ChangeSMTP) and sender_must_match(tx, act.instance):
+    must_match = _must_match(tx, act.instance, version) if isinstance(command, AddSMTP | ChangeSMTP) else None
+    if must_match:
         state = replace(state, sender_domains=act.domains)
     decided = aggregate.decide(state, command)
     if not decided:
@@ -112,7 +113,20 @@ def execute(tx: Transaction, act: Act, command: Command) -> Details:
         at_us=act.at_us,
         projections=act.projections,
     )
+    if must_match is not None:
+        tx.memo[_POLICY] = (act.instance, recorded[-1].version, must_match)
     return Details(recorded[-1].version, recorded[-1].at_us, act.instance)
+
+
+_POLICY = "domain policy"  #: in a connection's memo: (instance, its version, what its policy said then)
+
+
+def _must_match(tx: Transaction, instance: InstanceId, version: int) -> bool:
+    """Whether senders must use a domain of the instance. Not read again while nothing happened to the instance."""
+    known = tx.memo.get(_POLICY)
+    if known is not None and known[:2] == (instance, version):
+        return bool(known[2])
+    return sender_must_match(tx, instance)
 
 
 @dataclass(frozen=True, slots=True)

@@ -463,3 +463,21 @@ async def test_senders_must_use_a_domain_of_the_instance_where_its_policy_says_s
 
     await settings.change(DomainPolicy(), EDITOR)
     await providers.change_smtp(known.id, smtp(sender_address="b@example.org"), None, EDITOR)
+
+
+async def test_a_policy_that_another_node_changed_holds_at_once(
+    database: Database, database_url: str, clock: Clock, new_providers: Callable[..., Providers]
+) -> None:
+    providers = new_providers(database, domains=("example.com",))
+    foreign = smtp(sender_address="a@example.org")
+    await providers.add_smtp(foreign, None, EDITOR)
+    other = await open_database(database_url)
+    settings = InstanceSettings(other, instance=INSTANCE, now_us=clock)
+    await settings.change(DomainPolicy(smtp_sender_address_matches_instance_domain=True), EDITOR)
+
+    with pytest.raises(InvalidArgument, match="INST-xtWIiR2ZbR"):
+        await providers.add_smtp(foreign, None, EDITOR)
+
+    await settings.change(DomainPolicy(), EDITOR)
+    await providers.add_smtp(foreign, None, EDITOR)
+    await other.aclose()
