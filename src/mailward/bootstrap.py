@@ -127,7 +127,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
             draw_id=ids,
             now_us=now_us,
             hostname=settings.host,
-            waits_for=lambda: reason_to_wait(watch.current),
+            waits_for=lambda: (reason_to_wait(watch.current) if not watch.plan else "") or worker.waits_for(),
             limits=limits,
         )
         quick = partial(Quick, access, submissions, draw_id=ids, now_us=now_us, limits=limits)
@@ -207,7 +207,7 @@ async def _start_worker(
             database,
             life.owner,
             life.ids,
-            relay=watch.settings,
+            plan=lambda: watch.plan,
             transport=transport_to,
             now_us=now_us,
             policy=_policy(settings),

@@ -121,6 +121,13 @@ time_to_sent_seconds = _histogram("time_to_sent_seconds", "From acceptance to th
 queue_recipients = _gauge("queue_recipients", "Recipients that are not in a final state.", "state")
 queue_oldest_seconds = _gauge("queue_oldest_seconds", "Age of the oldest recipient that waits.").labels()
 provider_up = _gauge("provider_up", "1 when the last conversation with the provider worked.", "provider")
+provider_breaker_state = _gauge("provider_breaker_state", "0 closed, 1 half-open, 2 open.", "provider")
+provider_throttled = _counter(
+    "provider_throttled_total",
+    "Waits for a limit, or at the provider's word.",
+    "provider",
+    "reason",
+)
 provider_last_success = _gauge(
     "provider_last_success_timestamp_seconds", "When the provider last took a message.", "provider"
 )

@@ -15,6 +15,7 @@ from mailward.delivery.views import MessageView
 from mailward.delivery.worker import Worker
 from mailward.ids import IdSource, MessageId, ProviderId, UserId
 from mailward.message.envelope import Envelope
+from mailward.provider.routing import Hop, Plan
 from mailward.transport.base import Deadlines, ProviderSettings, RelaySettings, TlsMode
 from mailward.transport.ways import transport_to
 from tests.support.queued import CONTENT, NOW, PROVIDER
@@ -35,19 +36,23 @@ def relay_at(port: int, **changes: Any) -> RelaySettings:
     return RelaySettings(**(values | changes))
 
 
+def as_plan(relay: ProviderSettings | None) -> Plan:
+    return () if relay is None else (Hop(settings=relay),)
+
+
 class Gateway:
-    """`relay` and `now_us` are the test's to change."""
+    """`relay` (or `plan`) and `now_us` are the test's to change."""
 
     def __init__(
         self,
         database: Database,
-        relay: ProviderSettings | None,
+        relay: ProviderSettings | Plan | None,
         *,
         policy: RetryPolicy | None = None,
         limits: HoldLimits | None = None,
     ) -> None:
         self.database = database
-        self.relay = relay
+        self._plan: Plan = relay if isinstance(relay, tuple) else as_plan(relay)
         self.now_us = NOW
         self.policy = policy or RetryPolicy()
         self._limits = limits
@@ -55,6 +60,23 @@ class Gateway:
         self.worker: Worker
         self.submissions: Submissions
         self.recovered: Recovered
+
+    @property
+    def relay(self) -> ProviderSettings | None:
+        return self._plan[0].settings if self._plan else None
+
+    @relay.setter
+    def relay(self, relay: ProviderSettings | None) -> None:
+        self.plan = as_plan(relay)
+
+    @property
+    def plan(self) -> Plan:
+        return self._plan
+
+    @plan.setter
+    def plan(self, plan: Plan) -> None:
+        self._plan = plan
+        self.worker.relay_changed()
 
     async def start(self) -> None:
         """Begin a life of the node: register, recover, work."""
@@ -64,7 +86,7 @@ class Gateway:
             self.database,
             owner,
             self.ids,
-            relay=lambda: self.relay,
+            plan=lambda: self._plan,
             transport=transport_to,
             now_us=lambda: self.now_us,
             policy=self.policy,
@@ -98,7 +120,9 @@ class Gateway:
 
 
 @asynccontextmanager
-async def running_gateway(database: Database, relay: ProviderSettings | None, **options: Any) -> AsyncIterator[Gateway]:
+async def running_gateway(
+    database: Database, relay: ProviderSettings | Plan | None, **options: Any
+) -> AsyncIterator[Gateway]:
     """Run the data plane on `database` until the block ends, then stop it within a second."""
     gateway = Gateway(database, relay, **options)
     await gateway.start()

@@ -1,11 +1,11 @@
 """How an attempt ends: outcomes per recipient in, the record of them and the recipients' next states out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import assert_never
 
 import orjson
 
-from mailward.delivery.lease import CloseAttempt, Ended, Lease, Mark
+from mailward.delivery.lease import CloseAttempt, Due, Ended, Lease, Mark
 from mailward.delivery.retry import RetryPolicy, judge
 from mailward.delivery.status import Status, status_after
 from mailward.smtp.reply import Reply
@@ -20,9 +20,9 @@ def result(n: int, status: Status, stage: Stage, fault: str, reply: Reply) -> Re
     return (n, status.value, stage.value, fault, reply.code, reply.enhanced, reply.text)
 
 
-def encode(results: Sequence[Result]) -> str:
-    """Return attempts.results for `results`."""
-    return orjson.dumps(results).decode()
+def encode(results: Sequence[Result], route: str = "") -> str:
+    """Return attempts.results for `results`. `route`: why another than the active provider was asked, or ""."""
+    return orjson.dumps([*results, {"route": route}] if route else results).decode()
 
 
 def stage_and_fault(outcome: Outcome) -> tuple[Stage, str]:
@@ -37,25 +37,39 @@ def stage_and_fault(outcome: Outcome) -> tuple[Stage, str]:
 
 
 def conclude(
-    lease: Lease, mark: Mark, outcomes: Sequence[Outcome], policy: RetryPolicy, now_us: int, jitter: Callable[[], float]
+    lease: Lease,
+    mark: Mark,
+    outcomes: Sequence[Outcome],
+    policy: RetryPolicy,
+    now_us: int,
+    jitter: Callable[[], float],
+    *,
+    uncertain_retries: int | None = None,
+    moved: Container[Due] = (),
 ) -> CloseAttempt:
-    """Return what to record of `lease` after `outcomes`, one for each of its recipients."""
+    """Return what to record of `lease` after `outcomes`, one for each of its recipients.
+
+    `uncertain_retries`: the provider's, for a message that has none of its own. `moved`: those that go on to another
+    provider; the attempt is recorded, and their state stays as it is.
+    """
     results: list[Result] = []
     ended: list[Ended] = []
     wait = jitter()  # One for all: recipients deferred together are tried together.
     for due, outcome in zip(lease.due, outcomes, strict=True):
+        stage, fault = stage_and_fault(outcome)
+        results.append(result(due.n, status_after(outcome), stage, fault, outcome.reply))
+        if due in moved:
+            continue
         verdict = judge(
             outcome,
             policy,
             attempt=due.attempts + 1,
             doubts=due.doubts,
-            uncertain_retries=lease.uncertain_retries,
+            uncertain_retries=uncertain_retries if lease.uncertain_retries is None else lease.uncertain_retries,
             now_us=now_us,
             expires_at_us=lease.expires_at_us,
             jitter=wait,
         )
-        stage, fault = stage_and_fault(outcome)
-        results.append(result(due.n, status_after(outcome), stage, fault, outcome.reply))
         doubt = 1 if isinstance(outcome, Uncertain) else 0
         ended.append(Ended(due.n, verdict.status.value, verdict.next_attempt_at_us, doubt))
-    return CloseAttempt(lease.message_id, mark, lease.owner, now_us, encode(results), tuple(ended))
+    return CloseAttempt(lease.message_id, mark, lease.owner, now_us, encode(results, lease.route), tuple(ended))

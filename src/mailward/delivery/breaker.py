@@ -98,12 +98,21 @@ def after(breaker: Breaker, event: Event) -> Breaker:
         case Entered():
             if breaker.state is State.OPEN:  # A late word from before it opened.
                 return breaker
-            return replace(_closed(breaker), talks=breaker.talks, pauses=breaker.pauses)
+            if breaker.talks >= FAILURES:  # A login was not what failed: it takes a message to show more.
+                return replace(breaker, entries=0)
+            return replace(
+                _closed(breaker),
+                talks=breaker.talks,
+                pauses=breaker.pauses,
+                paused_until_us=breaker.paused_until_us,
+            )
         case Served():
             if breaker.state is State.OPEN:
                 return breaker
             # A kept session says nothing about the login.
             entries = breaker.entries if breaker.state is State.CLOSED else 0
+            if breaker.paused_until_us > event.at_us:  # It began before the pause.
+                return replace(breaker, talks=0)
             return replace(_closed(breaker), entries=entries)
         case Probing():
             return replace(breaker, state=State.HALF_OPEN, try_at_us=event.at_us + _PROBE_S * _SECOND_US)
@@ -122,7 +131,7 @@ def renewed(breaker: Breaker, revision: int) -> Breaker:
 
 
 def _closed(breaker: Breaker) -> Breaker:
-    return replace(breaker, state=State.CLOSED, entries=0, talks=0, rounds=0, try_at_us=0, pauses=0)
+    return replace(breaker, state=State.CLOSED, entries=0, talks=0, rounds=0, try_at_us=0, pauses=0, paused_until_us=0)
 
 
 def _failed(breaker: Breaker, event: Failed) -> Breaker:

@@ -6,6 +6,10 @@ from typing import Any
 class Elsewhere:
     """Takes no lease, so there is none to send or to give up."""
 
+    def waits_for(self) -> str:
+        """See Worker.waits_for: only nodes that deliver know."""
+        return ""
+
     def reserve(self, *_: Any) -> None:
         """See Worker.reserve."""
 

@@ -1,6 +1,7 @@
 """What a node holds in memory: leases in every phase, bounded by the content they keep, with a share for each lane."""
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mailward.delivery import lanes
@@ -75,6 +76,12 @@ class Hold:
         self.leases.add(lease)
         self._messages[lease.lane] += 1
         self._content_bytes[lease.lane] += len(lease.content)
+
+    def add_ready(self, leases: Iterable[Lease]) -> None:
+        """Add leases that wait for a sender."""
+        for lease in leases:
+            self.add(lease)
+            self.ready[lease.lane].append(lease)
 
     def let_go(self, lease: Lease) -> None:
         """Drop the content of a lease that ended; the lease stays until that is recorded."""

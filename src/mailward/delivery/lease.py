@@ -1,5 +1,6 @@
 """What a node holds and what it tells the queue: plain values, so that the writer may live in another process."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, auto
 from typing import NamedTuple
@@ -67,6 +68,28 @@ class Lease:
     phase: Phase
     mark: Mark | None = None  #: the attempt, once it was decided on
     opened: bool = False  #: `mark` is durable
+    tried: tuple[ProviderId, ...] = ()  #: who could not take it since it was leased, by their own fault
+    route: str = ""  #: why it goes to another provider than the active one; "" when it does not
+
+
+def onward(lease: Lease, positions: Sequence[int], *, tried: tuple[ProviderId, ...], route: str) -> Lease:
+    """Return a lease on those recipients of `lease` (by position) that go to another provider."""
+    envelope = lease.envelope
+    recipients = tuple([envelope.recipients[n] for n in positions])
+    return Lease(
+        lease.message_id,
+        lease.owner,
+        lease.lane,
+        Envelope(envelope.reverse_path, recipients, envelope.smtputf8),
+        lease.content,
+        tuple([lease.due[n] for n in positions]),
+        lease.created_at_us,
+        lease.expires_at_us,
+        lease.uncertain_retries,
+        Phase.READY,
+        tried=tried,
+        route=route,
+    )
 
 
 class NewMessage(NamedTuple):

@@ -173,13 +173,16 @@ def _view(row: Row, recipients: list[Row], attempts: list[Row]) -> MessageView:
 
 def _attempt(row: Row, addresses: dict[int, str]) -> AttemptView:
     id, provider_id, opened_at_us, closed_at_us, ns, results = row
-    parsed: list[list[Any]] = orjson.loads(results) if results else []
+    stored: list[Any] = orjson.loads(results) if results else []
+    parsed = [one for one in stored if isinstance(one, list)]
+    route = next((one["route"] for one in stored if isinstance(one, dict)), "")
     return AttemptView(
         id=id,
         provider_id=provider_id,
         opened_at_us=opened_at_us,
         closed_at_us=closed_at_us,
         addresses=tuple(addresses[n] for n in orjson.loads(ns)),
+        route=route,
         results=tuple(
             ResultView(addresses[n], Status(status), stage, fault, code, enhanced, text)
             for n, status, stage, fault, code, enhanced, text in parsed

@@ -8,29 +8,32 @@ from typing import Any
 from mailward import log, metrics
 from mailward.db.database import Database
 from mailward.delivery import lanes, queue
-from mailward.delivery.attempt import conclude, stage_and_fault
+from mailward.delivery.attempt import conclude
 from mailward.delivery.closer import Closer
 from mailward.delivery.hold import Hold
-from mailward.delivery.lease import LANE_NAMES, CloseAttempt, Lane, Lease, Mark, OpenAttempt, Phase
+from mailward.delivery.lease import Lease, Mark, OpenAttempt, Owner, Phase, onward
+from mailward.delivery.outlet import Outlet, Standing
+from mailward.delivery.outlets import Outlets, take_moved
 from mailward.delivery.queue import LeaseLost
+from mailward.delivery.report import report
 from mailward.delivery.retry import RetryPolicy
-from mailward.delivery.status import Status, is_final, status_after
 from mailward.ids import AttemptId
+from mailward.provider.routing import Hop, Plan
 from mailward.smtp.reply import Reply
-from mailward.transport.base import ProviderSettings, Transport
-from mailward.transport.outcome import Accepted, Deferred, Fault, Outcome, Stage, Uncertain
+from mailward.transport.base import Gate, NotNow, ProviderSettings, Transport
+from mailward.transport.outcome import Deferred, Fault, Outcome, Stage, Uncertain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """What the worker is given to send with; see Worker."""
 
-    relay: Callable[[], ProviderSettings | None]
-    transport: Callable[[ProviderSettings], Transport]
+    transport: Callable[[ProviderSettings, Gate], Transport]
     ids: Callable[[], int]
     now_us: Callable[[], int]
     jitter: Callable[[], float]
     policy: RetryPolicy
+    owner: Callable[[], Owner]
     is_sure: Callable[[], bool]
 
 
@@ -42,10 +45,11 @@ class Reports:
     freed: Callable[[], None]  #: a lease let its content go
     give_back: Callable[[Lease], None]  #: the provider went away before it was tried
     lost: Callable[[Lease], None]  #: another node took over
+    stir: Callable[[], None]  #: there is something to settle with the other nodes
 
 
 class Senders:
-    """Sends what lies ready in the hold, up to `max_connections` of the relay at a time."""
+    """Sends what lies ready in the hold, each provider's share by senders of its own."""
 
     def __init__(self, database: Database, hold: Hold, closer: Closer, route: Route, reports: Reports) -> None:
         self._database = database
@@ -53,34 +57,43 @@ class Senders:
         self._closer = closer
         self._route = route
         self._reports = reports
-        self._tasks: set[asyncio.Task[None]] = set()  # senders, and transports being closed
-        self._count = 0
-        self._busy = [0 for _ in Lane]  # senders in a conversation, by lane
-        self._idle: list[asyncio.Future[None]] = []
-        self._coming = 0  # senders on their way to look at what is ready
-        self._transport: tuple[ProviderSettings, Transport] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()  # senders, probes, and transports being closed
         self._paused = False
         self._stopping = False
-        #: The last conversation got through to the provider, so what is accepted now leaves at once.
-        self.flowing = False
+        self.outlets = Outlets(
+            database,
+            route.owner,
+            self._make_transport,
+            route.now_us,
+            stir=reports.stir,
+            drop=self._drop,
+            begin_probe=self._begin_probe,
+        )
 
     def dispatch(self) -> None:
         """See that what is ready finds senders."""
-        if self._paused or not any(self._hold.ready):
+        if self._paused:
             return
-        relay = self._route.relay()
-        ready = list(map(len, self._hold.ready))
-        startable = sum(ready) if relay is None else lanes.startable(ready, self._busy, relay.max_connections)
-        missing = startable - self._coming
-        while missing > 0 and self._idle:
-            self._idle.pop().set_result(None)  # The last one in has the freshest connection.
-            self._coming += 1
+        outlets = self.outlets
+        if outlets.current is not None and any(self._hold.ready):
+            self._wake(outlets.current)
+        if len(outlets.all) > 1:
+            for outlet in outlets.all:
+                if any(outlet.moved):
+                    self._wake(outlet)
+
+    def _wake(self, outlet: Outlet) -> None:
+        total = outlet.total
+        missing = lanes.startable(self._ready(outlet), outlet.busy, total) - outlet.coming
+        while missing > 0 and outlet.idle:
+            outlet.idle.pop().set_result(None)  # The last one in has the freshest connection.
+            outlet.coming += 1
             missing -= 1
-        if missing > 0 and relay is not None:
-            for _ in range(min(missing, relay.max_connections - self._count)):
-                self._count += 1
-                self._coming += 1
-                self._own(self._work())
+        if missing > 0:
+            for _ in range(min(missing, total - outlet.count)):
+                outlet.count += 1
+                outlet.coming += 1
+                self._own(self._work(outlet))
 
     def pause(self) -> None:
         """Send nothing more once what is under way has ended."""
@@ -90,27 +103,34 @@ class Senders:
         self._paused = False
         self.dispatch()
 
-    def follow(self, relay: ProviderSettings | None) -> None:
-        """Let go of the way to a provider that is no longer `relay`."""
-        if self._transport is not None and self._transport[0] != relay:
-            self._own(self._transport[1].aclose())
-            self._transport = None
-            self.flowing = False
+    def follow(self, plan: Plan) -> None:
+        """Send through the providers of `plan` from now on."""
+        self.outlets.follow(plan)
+        self._reroute()
+
+    async def settle(self, wanting: int) -> None:
+        """Bring what is known of the providers up to date; `wanting`: how much mail waits. Raises as the store does."""
+        await self.outlets.settle(wanting)
+        self._reroute()
+
+    def take_ready(self) -> list[Lease]:
+        """Return all that wait for a sender, and leave none."""
+        return self._hold.take_ready() + [lease for outlet in self.outlets.all for lease in take_moved(outlet)]
 
     async def stop(self, deadline_s: float) -> None:
         """Pause, and cut what is still under way after `deadline_s`."""
         self.pause()
         self._stopping = True
-        while self._idle:
-            self._idle.pop().cancel()
+        for outlet in self.outlets.all:
+            while outlet.idle:
+                outlet.idle.pop().cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=deadline_s)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._transport is not None:
-            await self._transport[1].aclose()
-            self._transport = None
+        for outlet in self.outlets.all:
+            await outlet.transport.aclose()
 
     def _own(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -122,42 +142,110 @@ class Senders:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.write("error", "worker.fault", error=repr(error))
 
-    async def _work(self) -> None:
+    # Outlets
+
+    def _make_transport(self, hop: Hop, gate: Gate) -> Transport:
+        return self._route.transport(hop.settings, gate)
+
+    def _drop(self, outlet: Outlet) -> None:
+        """Let go of a provider that mail no longer goes through, or not with these settings."""
+        outlet.dropped = True
+        while outlet.idle:
+            outlet.idle.pop().cancel()
+        for lease in take_moved(outlet):
+            self._reports.give_back(lease)
+        self._own(outlet.transport.aclose())
+
+    def _begin_probe(self, outlet: Outlet) -> None:
+        self._own(self._probe(outlet))
+
+    async def _probe(self, outlet: Outlet) -> None:
+        outcome: Outcome | None = _fault(handed_over=False)
+        try:
+            outcome = await outlet.transport.probe()
+        finally:
+            outlet.probed(outcome)
+
+    def _reroute(self) -> None:
+        """Find another way for mail whose provider left rotation after it was meant to take over."""
+        if len(self.outlets.all) < 2:
+            return
+        now_us = self._route.now_us()
+        for outlet in self.outlets.all:
+            if any(outlet.moved) and outlet.standing(now_us) is Standing.OUT:
+                for lease in take_moved(outlet):
+                    self._move(lease, self.outlets.after(lease.tried))
+
+    def _move(self, lease: Lease, outlet: Outlet | None) -> None:
+        if outlet is None:
+            self._reports.give_back(lease)
+        else:
+            outlet.moved[lease.lane].append(lease)
+
+    # One sender
+
+    async def _work(self, outlet: Outlet) -> None:
         try:
             while True:
-                self._coming -= 1
-                while (lease := self._next()) is not None:
-                    self._busy[lease.lane] += 1
+                outlet.coming -= 1
+                while (lease := self._next(outlet)) is not None:
+                    outlet.busy[lease.lane] += 1
                     try:
-                        await self._send(lease)
+                        await self._send(outlet, lease)
                     finally:
-                        self._busy[lease.lane] -= 1
-                relay = self._route.relay()
-                if self._stopping or relay is None or self._count > relay.max_connections:
+                        outlet.busy[lease.lane] -= 1
+                if self._stopping or outlet.dropped or outlet.count > outlet.total:
                     return
                 idle = asyncio.get_running_loop().create_future()
-                self._idle.append(idle)
+                outlet.idle.append(idle)
                 await idle
         finally:
-            self._count -= 1
+            outlet.count -= 1
 
-    def _next(self) -> Lease | None:
-        if self._paused or not any(self._hold.ready):
+    def _ready(self, outlet: Outlet) -> list[int]:
+        """Return how much mail there is for `outlet`, by lane."""
+        if len(self.outlets.all) < 2:
+            return list(map(len, self._hold.ready))
+        own = list(map(len, outlet.moved))
+        if outlet is not self.outlets.current:
+            return own
+        return [mine + shared for mine, shared in zip(own, map(len, self._hold.ready), strict=True)]
+
+    def _next(self, outlet: Outlet) -> Lease | None:
+        if self._paused or outlet.dropped:
             return None
-        relay = self._route.relay()
-        total = sum(self._busy) + 1 if relay is None else relay.max_connections  # Without one, they are given back.
-        lane = lanes.next_lane(list(map(len, self._hold.ready)), self._busy, total)
-        return None if lane is None else self._hold.ready[lane].popleft()
+        ready = self._ready(outlet)
+        if not any(ready):
+            return None
+        lane = lanes.next_lane(ready, outlet.busy, outlet.total)
+        if lane is None or not (outlet.is_plain or self._take(outlet)):
+            return None
+        return (outlet.moved[lane] or self._hold.ready[lane]).popleft()
 
-    async def _send(self, lease: Lease) -> None:
-        relay = self._route.relay()
-        if relay is None or lease.expires_at_us <= self._route.now_us():
-            self._reports.give_back(lease)  # The next claim expires it.
-            return
+    def _take(self, outlet: Outlet) -> bool:
+        taken = outlet.take(self._route.now_us())
+        if outlet.on_trial:
+            self.outlets.refresh()  # Until that one is back, it is as good as out.
+        return taken
+
+    async def _send(self, outlet: Outlet, lease: Lease) -> None:
+        tried = False
+        try:
+            if outlet.dropped or lease.expires_at_us <= self._route.now_us():
+                self._reports.give_back(lease)  # The next claim expires it.
+            else:
+                tried = await self._try(outlet, lease)
+        finally:
+            outlet.done(tried=tried)
+
+    async def _try(self, outlet: Outlet, lease: Lease) -> bool:
+        """Try once; return whether the provider can have seen anything of it."""
         lease.phase = Phase.SENDING
-        mark = Mark(lease.mark.attempt_id if lease.mark else AttemptId(self._route.ids()), relay.provider_id)
+        mark = Mark(lease.mark.attempt_id if lease.mark else AttemptId(self._route.ids()), outlet.hop.id)
         lease.mark = mark
         opening = None if lease.opened else self._open(lease, mark)
+        if outlet is not self.outlets.all[0] and not lease.route:
+            lease.route = self.outlets.why_not_first()
 
         async def before_handover() -> None:
             # Cancelled here, nothing is handed over, and the mark may be cancelled with us: no shield is needed.
@@ -169,19 +257,18 @@ class Senders:
 
         started_us = self._route.now_us()
         try:
-            outcomes = await self._transport_to(relay).send(lease.envelope, lease.content, before_handover)
+            outcomes = await outlet.transport.send(lease.envelope, lease.content, before_handover)
+        except NotNow:
+            if opening is None or await self._is_open(outlet, lease, opening):
+                self._keep(outlet, lease)
+            return False
         except Exception as error:  # A fault of ours must not keep the lease for ever.
             log.write("error", "transport.fault", message_id=lease.message_id, error=repr(error))
-            outcomes = [_fault(lease)] * len(lease.due)
-        if opening is None or await self._is_open(lease, opening):
-            self._close(lease, mark, outcomes, started_us)
-
-    def _transport_to(self, relay: ProviderSettings) -> Transport:
-        # The same settings are most often the same object; comparing them field by field costs as much as a log line.
-        if self._transport is None or (self._transport[0] is not relay and self._transport[0] != relay):
-            self.follow(relay)
-            self._transport = (relay, self._route.transport(relay))
-        return self._transport[1]
+            outcomes = [_fault(handed_over=lease.phase is Phase.HANDED_OVER)] * len(lease.due)
+        outlet.note(outcomes, started_us)
+        if opening is None or await self._is_open(outlet, lease, opening):
+            self._close(outlet, lease, mark, outcomes, started_us)
+        return True
 
     def _open(self, lease: Lease, mark: Mark) -> asyncio.Future[bool]:
         """Begin to store the mark, so that it is durable by the time DATA has been answered."""
@@ -197,13 +284,12 @@ class Senders:
         future.add_done_callback(_look)
         return future
 
-    async def _is_open(self, lease: Lease, opening: asyncio.Future[bool]) -> bool:
+    async def _is_open(self, outlet: Outlet, lease: Lease, opening: asyncio.Future[bool]) -> bool:
         """Tell whether the attempt counts. When not, nothing was handed over: keep the lease for later, or lose it."""
         try:
             lease.opened = await opening
         except Exception as error:
-            lease.phase = Phase.READY
-            self._hold.ready[lease.lane].appendleft(lease)
+            self._keep(outlet, lease)
             self._reports.store_failed(error)
             return False
         if not lease.opened:
@@ -212,18 +298,70 @@ class Senders:
             self._reports.lost(lease)
         return lease.opened
 
-    def _close(self, lease: Lease, mark: Mark, outcomes: Sequence[Outcome], started_us: int) -> None:
+    def _keep(self, outlet: Outlet, lease: Lease) -> None:
+        """Put back a lease of which nothing was tried."""
+        lease.phase = Phase.READY
+        if not lease.tried:
+            self._hold.ready[lease.lane].appendleft(lease)
+        elif outlet.dropped:
+            self._reports.give_back(lease)
+        else:
+            outlet.moved[lease.lane].appendleft(lease)
+        self._reports.stir()
+
+    def _close(self, outlet: Outlet, lease: Lease, mark: Mark, outcomes: Sequence[Outcome], started_us: int) -> None:
         now_us = self._route.now_us()
-        close = conclude(lease, mark, outcomes, self._route.policy, now_us, self._route.jitter)
+        to, rest = self._failover(outlet, lease, outcomes)
+        moved = () if rest is None else rest.due
+        close = conclude(
+            lease,
+            mark,
+            outcomes,
+            self._route.policy,
+            now_us,
+            self._route.jitter,
+            uncertain_retries=outlet.hop.uncertain_retries,
+            moved=moved,
+        )
         self._hold.let_go(lease)
+        if rest is not None:
+            self._hold.add(rest)
+            self._move(rest, to)
         self._closer.add(lease, close)
         self._reports.freed()
-        self.flowing = _report(lease, outcomes, close, started_us)
+        outlet.flowing = report(lease, outcomes, close, started_us)
+        if rest is not None or not outlet.is_plain:
+            self.outlets.refresh()
+            self._reroute()
+            self.dispatch()
+
+    def _failover(
+        self, outlet: Outlet, lease: Lease, outcomes: Sequence[Outcome]
+    ) -> tuple[Outlet | None, Lease | None]:
+        """Return who takes over, and a lease on the recipients that this provider could not take by its own fault.
+
+        Never anything that it may have taken: that would be an Uncertain, which only the policy for doubts tries again.
+        """
+        if len(self.outlets.all) < 2:
+            return None, None
+        failed = [
+            (n, outcome)
+            for n, outcome in enumerate(outcomes)
+            if isinstance(outcome, Deferred) and outcome.fault is Fault.PROVIDER
+        ]
+        if not failed:
+            return None, None
+        tried = (*lease.tried, outlet.hop.id)
+        to = self.outlets.after(tried)
+        if to is None:
+            return None, None
+        why = f"failover: provider {outlet.hop.id} could not: {failed[0][1].reply}"
+        return to, onward(lease, [n for n, _ in failed], tried=tried, route=why)
 
 
-def _fault(lease: Lease) -> Outcome:
+def _fault(*, handed_over: bool) -> Outcome:
     reply = Reply(451, "4.3.0", "internal fault")
-    if lease.phase is Phase.HANDED_OVER:
+    if handed_over:
         return Uncertain(reply)
     return Deferred(Stage.CONNECT, Fault.MESSAGE, reply)
 
@@ -232,40 +370,3 @@ def _look(future: "asyncio.Future[bool]") -> None:
     """Take note of an exception that nobody may be left to await."""
     if not future.cancelled():
         future.exception()
-
-
-def _report(lease: Lease, outcomes: Sequence[Outcome], close: CloseAttempt, started_us: int) -> bool:
-    """Log and count an attempt; return whether the provider did its part."""
-    provider_id = close.mark.provider_id
-    lane = LANE_NAMES[lease.lane]
-    age_s = (close.at_us - lease.created_at_us) / 1e6
-    well = True
-    rows = zip(lease.envelope.recipients, lease.due, outcomes, close.ended, strict=True)
-    for address, due, outcome, ended in rows:
-        stage, fault = stage_and_fault(outcome)
-        log.recipient_attempted(
-            lease.message_id,
-            address,
-            provider_id=provider_id,
-            state=ended.state,
-            outcome=status_after(outcome).value,
-            stage=stage.value,
-            code=outcome.reply.code,
-            enhanced=outcome.reply.enhanced,
-            attempt=due.attempts + 1,
-            lane=lane,
-            final=is_final(Status(ended.state)),
-            age_s=age_s,
-        )
-        if fault == Fault.PROVIDER.value and well:
-            well = False
-            reply = outcome.reply
-            log.provider_failed(provider_id, stage=stage.value, code=f"{reply.code} {reply.enhanced}", text=reply.text)
-        elif isinstance(outcome, Uncertain):
-            well = False
-    metrics.attempt_duration_seconds.labels(provider_id).observe((close.at_us - started_us) / 1e6)
-    if well:
-        metrics.provider_up.labels(provider_id).set(1)
-    if any(isinstance(outcome, Accepted) for outcome in outcomes):
-        metrics.provider_last_success.labels(provider_id).set(close.at_us / 1e6)
-    return well

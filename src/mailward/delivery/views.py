@@ -51,6 +51,7 @@ class AttemptView:
     closed_at_us: int | None  #: None while it runs, or while nobody has found out how it ended
     addresses: tuple[str, ...]  #: whom it was for
     results: tuple[ResultView, ...]  #: empty while it is open
+    route: str = ""  #: why it went to another provider than the active one; "" when it did not
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from mailward import log, metrics
@@ -11,15 +11,16 @@ from mailward.delivery import clock, queue
 from mailward.delivery.closer import Closer
 from mailward.delivery.hold import Hold, HoldLimits
 from mailward.delivery.lanes import Backlog, slots
-from mailward.delivery.lease import LANE_NAMES, CloseAttempt, Due, GivenBack, Lane, Lease, Mark, Owner, Phase
+from mailward.delivery.lease import CloseAttempt, Due, GivenBack, Lane, Lease, Mark, Owner, Phase
 from mailward.delivery.queue import LeaseLost
+from mailward.delivery.report import report_expired
 from mailward.delivery.retry import RetryPolicy
 from mailward.delivery.senders import Reports, Route, Senders
-from mailward.delivery.status import Status
 from mailward.ids import AttemptId, MessageId
 from mailward.message.content import read as read_content
 from mailward.message.envelope import Envelope
-from mailward.transport.base import ProviderSettings, Transport
+from mailward.provider.routing import Plan
+from mailward.transport.base import Gate, ProviderSettings, Transport
 
 # Our own mail wakes us; this is for what others put into the queue: commands, and with PostgreSQL other nodes.
 _POLL_S = {"sqlite": 5.0, "postgresql": 0.5}
@@ -27,6 +28,7 @@ _BACK_OFF_FIRST_S = 0.1
 _BACK_OFF_LIMIT_S = 2.0
 _EXPIRE_EVERY_US = 60_000_000
 _EXPIRE_AT_ONCE = 1_000
+_MANY = 1_000  # how much mail a backlog is taken for
 _RECORD_S = 5.0  # what a stop allows the store beyond its deadline
 
 
@@ -42,8 +44,8 @@ class Worker:
         owner: Owner,
         ids: Callable[[], int],
         *,
-        relay: Callable[[], ProviderSettings | None],
-        transport: Callable[[ProviderSettings], Transport],
+        plan: Callable[[], Plan],
+        transport: Callable[[ProviderSettings, Gate], Transport],
         now_us: Callable[[], int],
         policy: RetryPolicy,
         limits: HoldLimits | None = None,
@@ -55,13 +57,13 @@ class Worker:
 
         `is_sure`: whether this life cannot be over; nothing is handed over otherwise. `doubt`: called when it is over.
 
-        `relay`: the active provider's settings now; None: mail waits. After a change call `relay_changed`.
+        `plan`: the providers that mail may go through now; none: mail waits. After a change call `relay_changed`.
         `transport`: makes the way out for one value of the settings; it is used until they change.
         """
         self._database = database
         self._owner = owner
         self._ids = ids
-        self._relay = relay
+        self._plan = plan
         self._now_us = now_us
         self._doubt = doubt
         self._step_back = clock.StepBack(now_us)
@@ -69,11 +71,13 @@ class Worker:
         self._hold = Hold(limits or HoldLimits())
         self._closer = Closer(database, self._closed, self._store_failed)
         route = Route(
-            relay=relay, transport=transport, ids=ids, now_us=now_us, jitter=jitter, policy=policy, is_sure=is_sure
-        )
+            transport=transport, ids=ids, now_us=now_us, jitter=jitter, policy=policy, is_sure=is_sure,
+            owner=lambda: self._owner,
+        )  # fmt: skip
         reports = Reports(
-            store_failed=self._store_failed, freed=self._freed, give_back=self._give_back, lost=self._lose
-        )
+            store_failed=self._store_failed, freed=self._freed, give_back=self._give_back, lost=self._lose,
+            stir=self._stir,
+        )  # fmt: skip
         self._senders = Senders(database, self._hold, self._closer, route, reports)
         self._feeder: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
@@ -102,6 +106,7 @@ class Worker:
             self._forget(lease)
         self._returning = []
         self._owner = owner
+        self._senders.outlets.begin_anew()
         self._back_off_s = 0.0
         self.lost.clear()
         if not self._stopping:
@@ -115,8 +120,13 @@ class Worker:
         self._stir()
 
     def relay_changed(self) -> None:
-        """The active provider was changed, activated or deactivated."""
+        """A provider was changed, activated or deactivated."""
+        self._senders.follow(self._plan())
         self.wake()
+
+    def waits_for(self) -> str:
+        """Return what keeps mail from leaving through the providers, "" when nothing does."""
+        return self._senders.outlets.reason()
 
     async def settled(self) -> None:
         """Return once nothing is held and nothing is due that could be sent."""
@@ -146,6 +156,7 @@ class Worker:
             async with asyncio.timeout(_RECORD_S):
                 await self._return([*self._hold.untouched(), *self._returning])
                 await self._closer.flush()
+                await self._senders.outlets.hand_back()
         except Exception as error:  # The next life recovers what it finds.
             log.write("error", "worker.stopped", error=repr(error), unrecorded=len(self._hold.leases))
 
@@ -167,7 +178,10 @@ class Worker:
         the same commit opens its attempt: a commit less for a lone message, and after a crash those few are in doubt.
         """
         self._closer.ride()
-        if self._stopping or self._back_off_s or (relay := self._relay()) is None or self.lost.is_set():
+        outlet = self._senders.outlets.current
+        if self._stopping or self._back_off_s or outlet is None or self.lost.is_set():
+            return None
+        if not outlet.is_plain and self._senders.outlets.may_take(self._now_us()) == 0:
             return None
         if not self._hold.has_room(len(content), lane, backlog=lane in self._backlog.lanes):
             return None
@@ -183,8 +197,8 @@ class Worker:
             uncertain_retries,
             Phase.RESERVED,
         )
-        if self._senders.flowing and len(self._hold.leases) < slots(lane, relay.max_connections):
-            lease.mark = Mark(AttemptId(self._ids()), relay.provider_id)
+        if outlet.flowing and len(self._hold.leases) < slots(lane, outlet.total):
+            lease.mark = Mark(AttemptId(self._ids()), outlet.hop.id)
         self._hold.add(lease)
         return lease
 
@@ -241,9 +255,9 @@ class Worker:
             # Everybody who meets the failing store stirs the feeder; that must not become a loop without pause.
             self._wake.clear()
             return self._back_off_s
-        due_at_us = self._backlog.next_due_at_us
-        wait_us = 0 if due_at_us is None else due_at_us - self._now_us()
-        return min(wait_us / 1e6, self._poll_s) if wait_us > 0 else self._poll_s
+        now_us = self._now_us()
+        moments = [self._backlog.next_due_at_us or 0, *self._senders.outlets.due_at_us()]
+        return min([self._poll_s, *((at_us - now_us) / 1e6 for at_us in moments if at_us > now_us)])
 
     async def _tend(self) -> None:
         if self._back_off_s:
@@ -255,17 +269,22 @@ class Worker:
         if self._returning:
             returning, self._returning = self._returning, []
             await self._return(returning)
-        relay = self._relay()
-        self._senders.follow(relay)
-        if relay is None:
-            await self._return(self._hold.take_ready())
+        outlets = self._senders.outlets
+        self._senders.follow(self._plan())
+        waiting = sum(map(len, self._hold.ready)) + (_MANY if self._backlog.lanes else 0)
+        await self._senders.settle(waiting)
+        if outlets.waits_long(self._now_us()):
+            await self._return(self._senders.take_ready())
             await self._expire()
             return
         if not self._backlog.lanes & self._hold.rooms().keys():
             due = await self._database.read(queue.next_due)
             self._backlog.learn(set(Lane) - self._backlog.lanes, due, self._now_us())
-        while not self._stopping and self._relay() is not None:
+        while not self._stopping and outlets.current is not None:
             rooms = self._hold.rooms()
+            if (most := outlets.may_take(self._now_us())) is not None:
+                most -= sum(map(len, self._hold.ready))
+                rooms = {lane: (min(messages, most), size) for lane, (messages, size) in rooms.items() if most > 0}
             if not self._backlog.lanes & rooms.keys():
                 break  # When there is room again, `_freed` calls.
             await self._claim(rooms)
@@ -286,34 +305,28 @@ class Worker:
         except BaseException:
             self._backlog.lanes.update(asked)
             raise
-        _report_expired(claim.expired)
+        report_expired(claim.expired)
         for lease in claim.unread:
             stored = await self._database.read(read_content, lease.message_id)
             if stored is None:
                 raise LookupError(f"the content of message {lease.message_id} has gone")
             lease.content = stored
-        for lease in claim.leases:
-            self._hold.add(lease)
-            self._hold.ready[lease.lane].append(lease)
+        self._hold.add_ready(claim.leases)
         self._backlog.learn(set(Lane) - claim.more - self._backlog.lanes, claim.next_due_at_us, self._now_us())
         self._backlog.lanes.update(claim.more)
         self._senders.dispatch()
 
     async def _expire(self) -> None:
-        now_us = self._now_us()
-        if now_us - self._expired_at_us >= _EXPIRE_EVERY_US:
+        if (now_us := self._now_us()) - self._expired_at_us >= _EXPIRE_EVERY_US:
             self._expired_at_us = now_us
-            _report_expired(await self._database.write(queue.expire, now_us, _EXPIRE_AT_ONCE))
+            report_expired(await self._database.write(queue.expire, now_us, _EXPIRE_AT_ONCE))
 
     async def _return(self, leases: Sequence[Lease]) -> None:
         """Give back leases that were not tried. If that fails, `_reconcile` finds them in the store."""
         now_us = self._now_us()
-        items = [
-            GivenBack(lease.message_id, lease.owner, tuple(due.n for due in lease.due), lease.mark, now_us)
-            for lease in leases
-        ]
-        if not items:
+        if not leases:
             return
+        items = [GivenBack(one.message_id, one.owner, tuple(d.n for d in one.due), one.mark, now_us) for one in leases]
         for lease in leases:
             self._forget(lease)
         await self._database.write(queue.give_back, items)
@@ -327,7 +340,7 @@ class Worker:
         self._back_off_s = 0.0
         self._backlog.add_all()
         self._closer.retry()
-        if not self._back_off_s and not self._stopping:
+        if not (self._back_off_s or self._stopping):
             self._senders.resume()
 
     # What senders, closer and store report
@@ -370,7 +383,7 @@ class Worker:
             self.lost.set()
             self._doubt()
             self._senders.pause()
-            for lease in self._hold.take_ready():
+            for lease in self._senders.take_ready():
                 self._forget(lease)
             self._stir()
 
@@ -384,14 +397,8 @@ class Worker:
 
     def _is_quiet(self) -> bool:
         idle = self._resting and not self._hold.leases and not self._returning and not self._back_off_s
-        return self.lost.is_set() or (idle and not (self._backlog.lanes and self._relay() is not None))
+        return self.lost.is_set() or (idle and not (self._backlog.lanes and self._senders.outlets.could_send()))
 
     def _check_quiet(self) -> None:
         if self._stopping or (not self._hold.leases and self._is_quiet()):
             self._quiet.set()
-
-
-def _report_expired(expired: Iterable[queue.Expiry]) -> None:
-    for expiry in expired:
-        if expiry.status is Status.EXPIRED:
-            log.message_expired(expiry.message_id, expiry.address, lane=LANE_NAMES[expiry.lane])

@@ -9,6 +9,7 @@ from mailward.ids import ProviderId
 from mailward.message.envelope import Envelope
 from mailward.secretbox import SecretText
 from mailward.transport.outcome import Outcome
+from mailward.transport.trouble import Trouble
 
 BeforeHandover = Callable[[], Awaitable[None]]
 
@@ -71,6 +72,22 @@ class HTTPRelay:
 ProviderSettings = RelaySettings | HTTPRelay
 
 
+class NotNow(Exception):
+    """The gate is closed: nothing was begun, and nobody is at fault."""
+
+
+class Gate(Protocol):
+    """Asked before a connection is opened, and told how that went: so logins to a provider in trouble stay few."""
+
+    async def enter(self) -> None:
+        """Wait for leave to open a connection. Raises NotNow. Otherwise `left` must follow."""
+        ...
+
+    def left(self, trouble: Trouble | None, *, opened: bool) -> None:
+        """The connection is `opened`, or failed with `trouble`, or neither, when the opening was cancelled."""
+        ...
+
+
 class Transport(Protocol):
     """A way out to one provider, used by many deliveries at once."""
 
@@ -79,8 +96,12 @@ class Transport(Protocol):
 
         `content`: an RFC 5322 message with CRLF line ends, not dot-stuffed. `before_handover` is awaited before the
         point of no return; when it raises, nothing is handed over and every outcome is Deferred. Trouble of the peer
-        is an outcome, never an exception.
+        is an outcome, never an exception; only NotNow is raised, when a gate says that nothing may be begun now.
         """
+        ...
+
+    async def probe(self) -> Outcome | None:
+        """Find out without a message whether the provider works: Accepted, Deferred, or None when that takes one."""
         ...
 
     async def aclose(self) -> None:

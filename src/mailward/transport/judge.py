@@ -6,7 +6,8 @@ from mailward.transport.outcome import Accepted, Bounced, Deferred, Fault, Outco
 from mailward.transport.trouble import Trouble
 
 # "Authentication required" and its kin, wherever they are said: a wrong setup must not bounce the queue.
-_SETUP_CODES = frozenset({530, 534, 535, 538})
+# 454 is "not now" about login, TLS or, from some, the rate (RFC 4954 4.7.4, RFC 3207 4).
+_SETUP_CODES = frozenset({454, 530, 534, 535, 538})
 
 
 def outcomes_of(transaction: Transaction, trouble: Trouble | None, *, dot_sent: bool) -> list[Outcome]:

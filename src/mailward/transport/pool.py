@@ -8,10 +8,10 @@ from collections import deque
 from mailward.message.envelope import Envelope
 from mailward.smtp.reply import Reply
 from mailward.transport import egress
-from mailward.transport.base import BeforeHandover, RelaySettings, TlsMode
+from mailward.transport.base import BeforeHandover, Gate, RelaySettings, TlsMode
 from mailward.transport.judge import all_deferred
 from mailward.transport.opening import open_session
-from mailward.transport.outcome import Deferred, Fault, Outcome, Stage
+from mailward.transport.outcome import Accepted, Deferred, Fault, Outcome, Stage
 from mailward.transport.session import Session
 from mailward.transport.tls import client_context
 from mailward.transport.trouble import Trouble
@@ -22,8 +22,11 @@ _CLOSING_S = 2.0  # how long aclose waits for sockets to close by themselves
 class SmtpTransport:
     """Transport to one relay over at most `settings.max_connections` sessions. Belongs to one event loop."""
 
-    def __init__(self, settings: RelaySettings, *, check: egress.AddressCheck = egress.allow_all) -> None:
-        """`check`: the egress policy, asked about every address before it is connected to."""
+    def __init__(
+        self, settings: RelaySettings, *, check: egress.AddressCheck = egress.allow_all, gate: Gate | None = None
+    ) -> None:
+        """`check`: the egress policy, asked about every address before it is connected to. `gate`: see Gate."""
+        self._gate = gate
         self._settings = settings
         self._check = check
         self._idle: list[Session] = []  # the last used is taken first, so that a quiet time closes the others
@@ -58,6 +61,16 @@ class SmtpTransport:
             return all_deferred(trouble, len(envelope.recipients))
         finally:
             self._give_back(session)
+
+    async def probe(self) -> Outcome | None:
+        """See Transport. Goes up to the login, and keeps the session."""
+        try:
+            session = await self._dial()
+        except Trouble as trouble:
+            return all_deferred(trouble, 1)[0]
+        self._in_use += 1
+        self._give_back(session)
+        return Accepted(Reply(250, "", "the login was taken"))
 
     async def aclose(self) -> None:
         """Close idle sessions; those under way close after their transaction. Waiting senders are still served."""
@@ -98,6 +111,21 @@ class SmtpTransport:
         self._in_use -= 1
 
     async def _open(self) -> Session:
+        if self._gate is None:
+            return await self._dial()
+        await self._gate.enter()
+        trouble: Trouble | None = None
+        session: Session | None = None
+        try:
+            session = await self._dial()
+        except Trouble as caught:
+            trouble = caught
+            raise
+        finally:
+            self._gate.left(trouble, opened=session is not None)
+        return session
+
+    async def _dial(self) -> Session:
         session = await open_session(self._settings, self._client_context, check=self._check, known_tls=self._known_tls)
         self._known_tls = session.tls
         return session

@@ -1,0 +1,60 @@
+"""What the log and the metrics are told about attempts."""
+
+from collections.abc import Iterable, Sequence
+
+from mailward import log, metrics
+from mailward.delivery.attempt import stage_and_fault
+from mailward.delivery.lease import LANE_NAMES, CloseAttempt, Lease
+from mailward.delivery.queue import Expiry
+from mailward.delivery.status import Status, is_final, status_after
+from mailward.transport.outcome import Accepted, Fault, Outcome, Uncertain
+
+_MOVED = "moved"  #: stands for the state of a recipient that goes to another provider
+
+
+def report(lease: Lease, outcomes: Sequence[Outcome], close: CloseAttempt, started_us: int) -> bool:
+    """Log and count an attempt; return whether the provider did its part."""
+    provider_id = close.mark.provider_id
+    lane = LANE_NAMES[lease.lane]
+    age_s = (close.at_us - lease.created_at_us) / 1e6
+    well = True
+    states = [ended.state for ended in close.ended]
+    if len(states) < len(outcomes):
+        by_n = {ended.n: ended.state for ended in close.ended}
+        states = [by_n.get(due.n, _MOVED) for due in lease.due]
+    rows = zip(lease.envelope.recipients, lease.due, outcomes, states, strict=True)
+    for address, due, outcome, state in rows:
+        stage, fault = stage_and_fault(outcome)
+        log.recipient_attempted(
+            lease.message_id,
+            address,
+            provider_id=provider_id,
+            state=state,
+            outcome=status_after(outcome).value,
+            stage=stage.value,
+            code=outcome.reply.code,
+            enhanced=outcome.reply.enhanced,
+            attempt=due.attempts + 1,
+            lane=lane,
+            final=state is not _MOVED and is_final(Status(state)),
+            age_s=age_s,
+        )
+        if fault == Fault.PROVIDER.value and well:
+            well = False
+            reply = outcome.reply
+            log.provider_failed(provider_id, stage=stage.value, code=f"{reply.code} {reply.enhanced}", text=reply.text)
+        elif isinstance(outcome, Uncertain):
+            well = False
+    metrics.attempt_duration_seconds.labels(provider_id).observe((close.at_us - started_us) / 1e6)
+    if well:
+        metrics.provider_up.labels(provider_id).set(1)
+    if any(isinstance(outcome, Accepted) for outcome in outcomes):
+        metrics.provider_last_success.labels(provider_id).set(close.at_us / 1e6)
+    return well
+
+
+def report_expired(expired: Iterable[Expiry]) -> None:
+    """Log and count those whose lifetime has passed; not those that are held in doubt."""
+    for expiry in expired:
+        if expiry.status is Status.EXPIRED:
+            log.message_expired(expiry.message_id, expiry.address, lane=LANE_NAMES[expiry.lane])
