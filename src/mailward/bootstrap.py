@@ -22,6 +22,7 @@ from mailward.api.admin import Admin
 from mailward.api.messages import MessageLimits, Messages
 from mailward.api.plain import plain_routes
 from mailward.api.quick import PATH, Quick
+from mailward.api.routing import Routing
 from mailward.api.services import registry
 from mailward.config import Settings
 from mailward.db.database import Database, Transaction
@@ -132,7 +133,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
         )
         quick = partial(Quick, access, submissions, draw_id=ids, now_us=now_us, limits=limits)
         admin = Admin(providers, tests, sms, instance_settings, Audit(store.database))
-        app = _app(settings, store.database, Guard(access), admin, messages, quick)
+        app = _app(settings, store.database, Guard(access), admin, messages, Routing(providers), quick)
         port = HttpPort(
             app,
             max_body=app.max_body,
@@ -225,11 +226,12 @@ def _app(
     guard: Guard,
     admin: Admin,
     messages: Messages,
+    routing: Routing,
     quick: Callable[[RestGateway], Quick],
 ) -> App:
     serves_api = settings.role in ("all", "api")
     if serves_api:
-        services = registry(guard, admin, messages, max_message_bytes=settings.max_message_bytes)
+        services = registry(guard, admin, messages, routing, max_message_bytes=settings.max_message_bytes)
     else:  # Health and metrics alone.
         services = Registry(guard)
     rest = RestGateway(services)

@@ -159,6 +159,7 @@ def _attempt(view: AttemptView) -> proto.Attempt:
         outcome=overall([result.status for result in view.results]).value if view.results else "",
         recipients=[_result(result) for result in view.results]
         or [proto.AttemptRecipient(address=address) for address in view.addresses],
+        route=view.route,
     )
 
 
