@@ -6,7 +6,7 @@ from mailward import log, metrics
 from mailward.db.database import Database
 from mailward.delivery import health
 from mailward.delivery.breaker import State, may_probe
-from mailward.delivery.lease import Lease, Owner
+from mailward.delivery.lease import Lane, Lease, Owner
 from mailward.delivery.limits import Exchange
 from mailward.delivery.outlet import MakeTransport, Outlet, Standing
 from mailward.ids import ProviderId
@@ -104,6 +104,14 @@ class Outlets:
         if outlet.trial:
             return 1
         return outlet.slots if outlet.limited else None
+
+    def fitting(self, rooms: dict[Lane, tuple[int, int]], ready: int) -> dict[Lane, tuple[int, int]]:
+        """Return what of `rooms`, messages and bytes by lane, the current provider can take beside what is ready."""
+        most = self.may_take(self._now_us())
+        if most is None:
+            return rooms
+        most -= ready
+        return {lane: (min(messages, most), size) for lane, (messages, size) in rooms.items() if most > 0}
 
     def waits_long(self, now_us: int) -> bool:
         """Tell whether mail had better wait in the queue than in memory."""

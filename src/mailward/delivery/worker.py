@@ -56,7 +56,6 @@ class Worker:
         """`owner`: from `nodes.register`, after `queue.recover`. `jitter`: from 0 up to 1.
 
         `is_sure`: whether this life cannot be over; nothing is handed over otherwise. `doubt`: called when it is over.
-
         `plan`: the providers that mail may go through now; none: mail waits. After a change call `relay_changed`.
         `transport`: makes the way out for one value of the settings; it is used until they change.
         """
@@ -281,10 +280,7 @@ class Worker:
             due = await self._database.read(queue.next_due)
             self._backlog.learn(set(Lane) - self._backlog.lanes, due, self._now_us())
         while not self._stopping and outlets.current is not None:
-            rooms = self._hold.rooms()
-            if (most := outlets.may_take(self._now_us())) is not None:
-                most -= sum(map(len, self._hold.ready))
-                rooms = {lane: (min(messages, most), size) for lane, (messages, size) in rooms.items() if most > 0}
+            rooms = outlets.fitting(self._hold.rooms(), sum(map(len, self._hold.ready)))
             if not self._backlog.lanes & rooms.keys():
                 break  # When there is room again, `_freed` calls.
             await self._claim(rooms)
