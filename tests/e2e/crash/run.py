@@ -11,9 +11,10 @@ from tests.e2e.crash.harness import Harness, Summary
 
 
 async def run(engines: list[str], kills: int, seed: int) -> list[Summary]:
-    """Run every engine, with and without a retry of doubts, side by side; return the summaries."""
-    retried = kills // 5
-    shares = ((0, kills - retried), (1, retried))
+    """Share `kills` among the engines, with and without a retry of doubts, side by side; return the summaries."""
+    each = kills // len(engines)
+    retried = each // 5
+    shares = ((0, each - retried), (1, retried))
     runs = [
         Harness(engine, kills=share, seed=seed, uncertain_retries=retries, say=_say).run()
         for engine in engines
@@ -29,7 +30,7 @@ def _say(text: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/crash")
-    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--kills", type=int, default=200, help="how many, the same number on each engine")
     parser.add_argument("--engine", choices=["sqlite", "postgresql", "both"], default="both")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     given = parser.parse_args()
