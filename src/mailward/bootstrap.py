@@ -21,6 +21,7 @@ from mailward.api.access import Guard
 from mailward.api.admin import Admin
 from mailward.api.messages import MessageLimits, Messages
 from mailward.api.plain import plain_routes
+from mailward.api.providers import ProviderMethods
 from mailward.api.quick import PATH, Quick
 from mailward.api.routing import Routing
 from mailward.api.services import registry
@@ -36,6 +37,7 @@ from mailward.delivery.worker import Worker
 from mailward.errors import InvalidArgument, MailwardError, Unavailable
 from mailward.ids import MessageId
 from mailward.provider.commands import Providers
+from mailward.provider.extension import Extension
 from mailward.provider.relay import RelayDefaults
 from mailward.provider.sms_commands import SMSProviders
 from mailward.provider.testing import ProviderTests
@@ -133,7 +135,8 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
         )
         quick = partial(Quick, access, submissions, draw_id=ids, now_us=now_us, limits=limits)
         admin = Admin(providers, tests, sms, instance_settings, Audit(store.database))
-        app = _app(settings, store.database, Guard(access), admin, messages, Routing(providers), quick)
+        extended = ProviderMethods(providers, tests, Extension(providers, tests, smtp.login))
+        app = _app(settings, store.database, Guard(access), admin, messages, Routing(providers), extended, quick)
         port = HttpPort(
             app,
             max_body=app.max_body,
@@ -227,11 +230,12 @@ def _app(
     admin: Admin,
     messages: Messages,
     routing: Routing,
+    providers: ProviderMethods,
     quick: Callable[[RestGateway], Quick],
 ) -> App:
     serves_api = settings.role in ("all", "api")
     if serves_api:
-        services = registry(guard, admin, messages, routing, max_message_bytes=settings.max_message_bytes)
+        services = registry(guard, admin, messages, routing, providers, max_message_bytes=settings.max_message_bytes)
     else:  # Health and metrics alone.
         services = Registry(guard)
     rest = RestGateway(services)

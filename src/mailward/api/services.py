@@ -7,9 +7,10 @@ from mailward.api.admin import Admin
 from mailward.api.errors import on_error
 from mailward.api.health import Health
 from mailward.api.messages import Messages
+from mailward.api.providers import ProviderMethods
 from mailward.api.routing import Routing
 from mailward.proto.grpc.health.v1 import health_pb2
-from mailward.proto.mailward.v1 import messages_pb2, routing_pb2
+from mailward.proto.mailward.v1 import messages_pb2, providers_pb2, routing_pb2
 from mailward.proto.zitadel import admin_pb2
 from mailward.rpc.service import GATEWAY, PROBLEM, Guard, Registry
 
@@ -19,7 +20,15 @@ _FIELDS_BYTES = 1 << 20  #: for everything but the content
 _ACCEPTED = replace(PROBLEM, statuses={"SendMessage": 202})
 
 
-def registry(guard: Guard, admin: Admin, messages: Messages, routing: Routing, *, max_message_bytes: int) -> Registry:
+def registry(
+    guard: Guard,
+    admin: Admin,
+    messages: Messages,
+    routing: Routing,
+    providers: ProviderMethods,
+    *,
+    max_message_bytes: int,
+) -> Registry:
     """Return the services of a gateway that takes messages of up to `max_message_bytes`."""
     services = Registry(guard, partial(on_error, language=lambda: admin.settings.language()))
     services.add(admin_pb2.DESCRIPTOR.services_by_name["AdminService"], admin, prefix="/admin/v1", style=GATEWAY)
@@ -30,6 +39,7 @@ def registry(guard: Guard, admin: Admin, messages: Messages, routing: Routing, *
         max_message_bytes=int(max_message_bytes * _BASE64_GROWTH) + _FIELDS_BYTES,
     )
     services.add(routing_pb2.DESCRIPTOR.services_by_name["RoutingService"], routing, style=PROBLEM)
+    services.add(providers_pb2.DESCRIPTOR.services_by_name["ProviderService"], providers, style=PROBLEM)
     health = Health(lambda: True, services.services.keys())
     services.add(health_pb2.DESCRIPTOR.services_by_name["Health"], health)
     return services

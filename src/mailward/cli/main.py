@@ -10,6 +10,7 @@ _NOUNS = {
     "serve": "Run the gateway.",
     "token": "Make, list and revoke access tokens.",
     "event": "Read who changed what, when, and from where.",
+    "provider": "Look at the providers of a running gateway, and test them.",
     "config": "Check and show the settings.",
     "db": "Migrate, inspect and rebuild the database.",
     "import": "Take providers and policies over from a ZITADEL.",

@@ -5,7 +5,8 @@ from typing import assert_never
 
 from mailward.errors import FailedPrecondition, InvalidArgument, NotFound
 from mailward.ids import ProviderId
-from mailward.provider import hostport
+from mailward.provider import configuring, hostport
+from mailward.provider.configuring import Configure, OAuthChange, RotatePassword
 from mailward.provider.events import (
     Event,
     FailoverSet,
@@ -21,7 +22,7 @@ from mailward.provider.events import (
     SMTPPasswordChanged,
 )
 from mailward.provider.routing import ProviderLimits
-from mailward.provider.state import EmailProviders, HTTPConfig, HTTPProvider, SMTPConfig
+from mailward.provider.state import EmailProviders, HTTPConfig, HTTPProvider, SMTPConfig, SMTPProvider
 
 #: What counts as blank around a value: Unicode's White_Space, so a no-break space, but no zero-width space.
 BLANK = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
@@ -44,6 +45,7 @@ class AddSMTP:
     id: ProviderId
     config: SMTPConfig
     password: Sealed | None = None
+    oauth: OAuthChange | None = None  #: log in by token
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,8 @@ class ChangeSMTP:
 
     id: ProviderId
     config: SMTPConfig
-    password: Sealed | None = None
+    password: Sealed | None = None  #: a new one also ends the login by token
+    oauth: OAuthChange | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,8 @@ Command = (
     AddSMTP
     | ChangeSMTP
     | ChangePassword
+    | RotatePassword
+    | Configure
     | AddHTTP
     | ChangeHTTP
     | Activate
@@ -143,6 +148,10 @@ def decide(state: EmailProviders, command: Command) -> list[Event]:
             return change_smtp(state, command)
         case ChangePassword():
             return change_password(state, command)
+        case RotatePassword():
+            return configuring.rotate_password(state, command)
+        case Configure():
+            return configuring.configure(state, command)
         case AddHTTP():
             return add_http(command)
         case ChangeHTTP():
@@ -168,7 +177,7 @@ def add_smtp(state: EmailProviders, command: AddSMTP) -> list[Event]:
     trimmed = _trimmed(config)
     _check_host(trimmed, "COMMAND-EvAtufIinh")
     _check_domain(state, config)
-    return [
+    added: list[Event] = [
         SMTPConfigAdded(
             id=command.id,
             description=trimmed.description,
@@ -181,6 +190,7 @@ def add_smtp(state: EmailProviders, command: AddSMTP) -> list[Event]:
             password=command.password,
         )
     ]
+    return added + configuring.log_in_by(SMTPProvider(config, None), command.id, command.oauth)
 
 
 def change_smtp(state: EmailProviders, command: ChangeSMTP) -> list[Event]:
@@ -201,9 +211,10 @@ def change_smtp(state: EmailProviders, command: ChangeSMTP) -> list[Event]:
     if isinstance(provider, HTTPProvider):
         return []
     old = provider.config
+    by_token = configuring.log_in_by(provider, command.id, command.oauth, password=command.password)
     if config == old and command.password is None:
-        return []
-    return [
+        return by_token
+    changed: list[Event] = [
         SMTPConfigChanged(
             id=command.id,
             description=_new(old.description, config.description),
@@ -216,6 +227,7 @@ def change_smtp(state: EmailProviders, command: ChangeSMTP) -> list[Event]:
             password=command.password,
         )
     ]
+    return changed + by_token
 
 
 def change_password(state: EmailProviders, command: ChangePassword) -> list[Event]:

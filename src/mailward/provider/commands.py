@@ -2,7 +2,7 @@
 
 import secrets as random
 import string
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -25,9 +25,11 @@ from mailward.provider.aggregate import (
     SetFailover,
     SetLimits,
 )
+from mailward.provider.configuring import OAuthChange
 from mailward.provider.events import Sealed
+from mailward.provider.options import OAuthOptions
 from mailward.provider.queries import HTTPSettings, ProviderPage, ProviderView, StoredRelay
-from mailward.provider.relay import Relay, RelayDefaults, hop_of, open_relay
+from mailward.provider.relay import OLD_PASSWORD, Relay, RelayDefaults, hop_of, open_relay
 from mailward.provider.routing import Plan, ProviderLimits
 from mailward.provider.state import EmailProviders, HTTPConfig, SMTPConfig
 from mailward.secretbox import SecretBox, SecretError, SecretText
@@ -62,6 +64,14 @@ class Added:
     id: ProviderId
     details: Details
     signing_key: SecretText | None = None  #: of an HTTP provider
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogin:
+    """How a provider logs in by a token."""
+
+    oauth: OAuthOptions
+    secrets: Mapping[str, SecretText]  #: by the names in provider/options.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,17 +193,26 @@ class Providers:
 
     # --- changes
 
-    async def add_smtp(self, config: SMTPConfig, password: SecretText | None, editor: UserId) -> Added:
-        """Add an inactive SMTP provider; without a `password` it never sends AUTH. Raises InvalidArgument."""
+    async def add_smtp(
+        self, config: SMTPConfig, password: SecretText | None, editor: UserId, *, oauth: TokenLogin | None = None
+    ) -> Added:
+        """Add an inactive SMTP provider; without `password` and `oauth` it never sends AUTH. Raises InvalidArgument."""
         id = ProviderId(str(self._new_id()))
-        details = await self._do(AddSMTP(id, config, self._seal(password, id, PASSWORD)), editor)
-        return Added(id, details)
+        command = AddSMTP(id, config, self._seal(password, id, PASSWORD), self._token_login(oauth, id))
+        return Added(id, await self._do(command, editor))
 
     async def change_smtp(
-        self, id: ProviderId, config: SMTPConfig, password: SecretText | None, editor: UserId
+        self,
+        id: ProviderId,
+        config: SMTPConfig,
+        password: SecretText | None,
+        editor: UserId,
+        *,
+        oauth: TokenLogin | None = None,
     ) -> Details:
         """Replace all but the secret, that too unless `password` is None or empty. Raises InvalidArgument, NotFound."""
-        return await self._do(ChangeSMTP(id, config, self._seal(password, id, PASSWORD)), editor)
+        command = ChangeSMTP(id, config, self._seal(password, id, PASSWORD), self._token_login(oauth, id))
+        return await self._do(command, editor)
 
     async def change_password(self, id: ProviderId, password: SecretText | None, editor: UserId) -> Details:
         """Replace the active provider's password, or erase it (None, empty). Raises InvalidArgument, NotFound."""
@@ -279,7 +298,8 @@ class Providers:
         return opened[0][0] if opened else None, tuple(hop for hop in hops if hop is not None)
 
     def _opened(self, stored: StoredRelay) -> Relay:
-        return open_relay(stored, self.relay_defaults, self.open_password, self.open_signing_key)
+        secrets = (self.open_password, self.open_signing_key, self.open_secrets)
+        return open_relay(stored, self.relay_defaults, *secrets)
 
     async def _route(self) -> Sequence[StoredRelay]:
         known, now = self._active, self._now_us()
@@ -321,6 +341,26 @@ class Providers:
             return None
         return self._secrets.open(relay.signing_key, self._instance, relay.id, SIGNING_KEY)
 
+    def open_secrets(self, relay: StoredRelay) -> dict[str, SecretText]:
+        """Return the secrets beside the password by name, the old password during its grace time among them.
+
+        Raises secretbox.SecretError.
+        """
+        opened = {
+            name: self._secrets.open(sealed, self._instance, relay.id, name) for name, sealed in relay.secrets.items()
+        }
+        if relay.old_password is not None and self._now_us() < relay.old_until_us:
+            opened[OLD_PASSWORD] = self._secrets.open(relay.old_password, self._instance, relay.id, PASSWORD)
+        return opened
+
+    def seal(self, secrets: Mapping[str, SecretText], id: ProviderId) -> dict[str, Sealed]:
+        """Return `secrets`, by the names in provider/options.py, as they are stored with `id`."""
+        return {name: self._sealed(secret, id, name) for name, secret in secrets.items()}
+
+    async def do(self, command: Command, editor: UserId) -> Details:
+        """Do a command that has no method here; its secrets are sealed. Raises what the aggregate raises."""
+        return await self._do(command, editor)
+
     # --- inside
 
     async def _seen(self, query: Callable[..., T], *args: Any) -> T:
@@ -356,6 +396,9 @@ class Providers:
             except store.VersionConflict:
                 continue
         return await self._database.write(f, *args)
+
+    def _token_login(self, login: TokenLogin | None, id: ProviderId) -> OAuthChange | None:
+        return None if login is None else OAuthChange(login.oauth, self.seal(login.secrets, id))
 
     def _seal(self, secret: SecretText | None, id: ProviderId, field: str) -> Sealed | None:
         return self._sealed(secret, id, field) if secret else None

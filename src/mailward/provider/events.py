@@ -1,10 +1,12 @@
 """What happened to the email providers of an instance: wire names and payload keys (spec 3.9), and upcasting."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NewType
 
 from mailward.ids import ProviderId
+from mailward.provider import options as opt
+from mailward.provider.options import Options
 
 AGGREGATE_TYPE = "instance"
 
@@ -48,6 +50,15 @@ class SMTPPasswordChanged:
 
     id: ProviderId
     password: Sealed | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderConfigured:
+    """What is set for an SMTP provider beyond the wire is now this, all of it."""
+
+    id: ProviderId
+    options: Options
+    secrets: Mapping[str, Sealed] = field(default_factory=dict)  #: by the names in `options`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +124,7 @@ Event = (
     SMTPConfigAdded
     | SMTPConfigChanged
     | SMTPPasswordChanged
+    | ProviderConfigured
     | HTTPConfigAdded
     | HTTPConfigChanged
     | ProviderActivated
@@ -135,6 +147,7 @@ TYPES: Mapping[str, type[Event]] = {
     # Ours: no ZITADEL has them.
     "mailward.provider.limits.set": LimitsSet,
     "mailward.provider.failover.set": FailoverSet,
+    "mailward.provider.configured": ProviderConfigured,
 }
 _NAMES: Mapping[type[Event], str] = {cls: name for name, cls in TYPES.items()}
 
@@ -171,16 +184,21 @@ def to_payload(event: Event) -> dict[str, Any]:
 
     Zero values are left out; of a `changed` event only what did not change: there "" and false are what it changed to.
     """
+    payload: dict[str, Any]
+    if isinstance(event, ProviderConfigured):
+        secrets = {name: _crypto_value(sealed) for name, sealed in sorted(event.secrets.items())}
+        payload = {"id": event.id, "options": opt.to_plain(event.options)}
+        return payload | ({"secrets": secrets} if secrets else {})
     partial = isinstance(event, _PARTIAL)
     fields = type(event).__dataclass_fields__
-    payload: dict[str, Any] = {}
-    for field, key in _KEYS.items():
-        if field not in fields:
+    payload = {}
+    for name, key in _KEYS.items():
+        if name not in fields:
             continue
-        value = getattr(event, field)
+        value = getattr(event, name)
         if value is None or (not partial and not value):
             continue
-        payload[key] = _crypto_value(value) if field in _SECRETS else list(value) if field == "ids" else value
+        payload[key] = _crypto_value(value) if name in _SECRETS else list(value) if name == "ids" else value
     return payload
 
 
@@ -193,11 +211,14 @@ def from_payload(type: str, payload: Mapping[str, Any]) -> Event | None:
     if cls is None:
         return None
     payload = upcast(type, payload)
+    if cls is ProviderConfigured:
+        sealed = {name: _sealed_of(value) for name, value in payload.get("secrets", {}).items()}
+        return ProviderConfigured(id=payload["id"], options=opt.from_plain(payload["options"]), secrets=sealed)
     names = cls.__dataclass_fields__
     values: dict[str, Any] = {
-        field: _sealed_of(payload[key]) if field in _SECRETS else payload[key]
-        for field, key in _KEYS.items()
-        if field in names and key in payload
+        name: _sealed_of(payload[key]) if name in _SECRETS else payload[key]
+        for name, key in _KEYS.items()
+        if name in names and key in payload
     }
     if "ids" in values:
         values["ids"] = tuple(values["ids"])

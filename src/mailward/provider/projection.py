@@ -1,17 +1,20 @@
 """The read table of email providers, written with the events; it is also what commands decide on (SQL)."""
 
+import json
 from collections.abc import Iterable
 
 from mailward.db.database import Transaction
 from mailward.eventstore.event import RecordedEvent
 from mailward.ids import InstanceId, ProviderId
 from mailward.provider import events
+from mailward.provider import options as opt
 from mailward.provider.events import (
     FailoverSet,
     HTTPConfigAdded,
     HTTPConfigChanged,
     LimitsSet,
     ProviderActivated,
+    ProviderConfigured,
     ProviderDeactivated,
     ProviderRemoved,
     SMTPConfigAdded,
@@ -19,6 +22,8 @@ from mailward.provider.events import (
     SMTPPasswordChanged,
 )
 from mailward.provider.state import EmailProviders, HTTPConfig, HTTPProvider, Provider, SMTPConfig, SMTPProvider
+
+GRACE_US = 3600 * 1_000_000  #: how long the password before a change is tried where the new one is refused
 
 
 class EmailProvidersProjection:
@@ -39,6 +44,8 @@ class EmailProvidersProjection:
                 _change_smtp(tx, event, changed)
             case SMTPPasswordChanged() as changed:
                 _change_password(tx, event, changed)
+            case ProviderConfigured() as configured:
+                _configure(tx, event, configured)
             case HTTPConfigChanged() as changed:
                 _change_http(tx, event, changed)
             case ProviderActivated() as activated:
@@ -62,7 +69,7 @@ class EmailProvidersProjection:
 
 _LOAD = """
     SELECT id, kind, state, description, sender_address, sender_name, reply_to, tls, host, username, password,
-           endpoint, signing_key
+           endpoint, signing_key, options, secrets
       FROM email_providers WHERE instance = :instance AND id = :id
 """
 
@@ -76,7 +83,7 @@ def load(tx: Transaction, instance: InstanceId, id: ProviderId) -> EmailProvider
     if row is None:
         return EmailProviders()
     id, kind, state, description, *rest = row
-    sender_address, sender_name, reply_to, tls, host, user, password, endpoint, signing_key = rest
+    sender_address, sender_name, reply_to, tls, host, user, password, endpoint, signing_key, options, secrets = rest
     provider: Provider
     if kind == "smtp":
         config = SMTPConfig(
@@ -89,6 +96,8 @@ def load(tx: Transaction, instance: InstanceId, id: ProviderId) -> EmailProvider
             description=description,
         )
         provider = SMTPProvider(config, password)
+        if options is not None:
+            provider = SMTPProvider(config, password, opt.from_plain(json.loads(options)), json.loads(secrets))
     else:
         provider = HTTPProvider(HTTPConfig(endpoint=endpoint, description=description), signing_key)
     return EmailProviders({id: provider}, active=id if state == "active" else None)
@@ -185,12 +194,15 @@ _CHANGE_SMTP = """
            sender_address = COALESCE(:sender_address, sender_address),
            sender_name = COALESCE(:sender_name, sender_name), reply_to = COALESCE(:reply_to, reply_to),
            tls = COALESCE(:tls, tls), host = COALESCE(:host, host), username = COALESCE(:user, username),
+           old_password = CASE WHEN :moved = 1 THEN NULL ELSE old_password END,
            sequence = :sequence, change_us = :at
      WHERE instance = :instance AND id = :id AND kind = 'smtp'
 """
 
 
 def _change_smtp(tx: Transaction, event: RecordedEvent, changed: SMTPConfigChanged) -> None:
+    # An old password was for the old destination: it goes nowhere else.
+    moved = changed.host is not None or changed.tls is not None or changed.user is not None
     tx.execute(
         _CHANGE_SMTP,
         instance=event.aggregate_id,
@@ -202,30 +214,55 @@ def _change_smtp(tx: Transaction, event: RecordedEvent, changed: SMTPConfigChang
         tls=None if changed.tls is None else int(changed.tls),
         host=changed.host,
         user=changed.user,
+        moved=int(moved),
         sequence=event.version,
         at=event.at_us,
     )
     if changed.password is not None:
-        _change_password(tx, event, SMTPPasswordChanged(changed.id, changed.password))
+        _change_password(tx, event, SMTPPasswordChanged(changed.id, changed.password), keep_old=not moved)
     else:
         _count(tx, event, 0)
 
 
-# A password is entered for the destination that the provider has at that moment.
+# A password is entered for the destination that the provider has at that moment; the one before is kept for a while.
 _CHANGE_PASSWORD = """
     UPDATE email_providers
-       SET password = :password, secret_host = host, secret_tls = tls, secret_user = username,
+       SET old_password = CASE WHEN :keep_old = 1 THEN password ELSE NULL END, old_until_us = :old_until_us,
+           password = :password, secret_host = host, secret_tls = tls, secret_user = username,
            sequence = :sequence, change_us = :at
      WHERE instance = :instance AND id = :id AND kind = 'smtp'
 """
 
 
-def _change_password(tx: Transaction, event: RecordedEvent, changed: SMTPPasswordChanged) -> None:
+def _change_password(
+    tx: Transaction, event: RecordedEvent, changed: SMTPPasswordChanged, *, keep_old: bool = True
+) -> None:
     tx.execute(
         _CHANGE_PASSWORD,
         instance=event.aggregate_id,
         id=changed.id,
         password=changed.password,
+        keep_old=int(keep_old and changed.password is not None),  # Who erases a password wants no AUTH.
+        old_until_us=event.at_us + GRACE_US,
+        sequence=event.version,
+        at=event.at_us,
+    )
+    _count(tx, event, 0)
+
+
+_CONFIGURE = """
+    UPDATE email_providers SET options = :options, secrets = :secrets, sequence = :sequence, change_us = :at
+     WHERE instance = :instance AND id = :id AND kind = 'smtp'
+"""
+
+
+def _configure(tx: Transaction, event: RecordedEvent, configured: ProviderConfigured) -> None:
+    tx.execute(
+        _CONFIGURE,
+        instance=event.aggregate_id,
+        id=configured.id,
+        options=json.dumps(opt.to_plain(configured.options)),
+        secrets=json.dumps(dict(configured.secrets)),
         sequence=event.version,
         at=event.at_us,
     )

@@ -1,12 +1,16 @@
 """What is asked of the read table of email providers (SQL)."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from mailward.db.database import Row, Transaction
 from mailward.errors import NotFound
 from mailward.ids import InstanceId, ProviderId
+from mailward.provider import options as opt
 from mailward.provider.events import Sealed
+from mailward.provider.options import NOTHING_SET, Options
 from mailward.provider.routing import ProviderLimits, SendLimits
 
 State = Literal["active", "inactive"]
@@ -23,6 +27,9 @@ class SMTPSettings:
     tls: bool
     host: str  #: "host:port"
     user: str
+    options: Options = NOTHING_SET  #: what the wire cannot say
+    secrets: frozenset[str] = frozenset()  #: names of those that are stored, "password" among them
+    old_until_us: int | None = None  #: until when the password before the last change is a fall-back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +82,15 @@ class StoredRelay:
     signing_key: Sealed | None = None
     sequence: int = 0  #: of the last event that touched it
     limits: ProviderLimits = field(default_factory=ProviderLimits)
+    old_password: Sealed | None = None  #: for the same destination
+    old_until_us: int = 0
+    options: Options = NOTHING_SET
+    secrets: Mapping[str, Sealed] = field(default_factory=dict)  #: beside the password, by the names in `options`
 
 
 _VIEW = """id, instance, kind, state, description, sequence, creation_us, change_us,
-           sender_address, sender_name, reply_to, tls, host, username, endpoint, signing_key"""
+           sender_address, sender_name, reply_to, tls, host, username, endpoint, signing_key,
+           options, secrets, password IS NOT NULL, CASE WHEN old_password IS NULL THEN NULL ELSE old_until_us END"""
 
 _BY_ID = f"SELECT {_VIEW} FROM email_providers WHERE instance = :instance AND id = :id"  # noqa: S608 a constant
 
@@ -119,7 +131,7 @@ def page(tx: Transaction, instance: InstanceId, offset: int = 0, limit: int = 0,
 
 _RELAY = """id, kind, description, sender_address, sender_name, tls, host, username, password,
             secret_host, secret_tls, secret_user, endpoint, signing_key, sequence, per_second, per_minute, per_day,
-            uncertain_retries"""
+            uncertain_retries, old_password, old_until_us, options, secrets"""
 
 _RELAY_BY_ID = f"SELECT {_RELAY} FROM email_providers WHERE instance = :instance AND id = :id"  # noqa: S608
 
@@ -168,7 +180,8 @@ def _found(row: Row | None) -> ProviderView:
 
 def _view(row: Row) -> ProviderView:
     id, instance, kind, state, description, sequence, creation_us, change_us, *rest = row
-    sender_address, sender_name, reply_to, tls, host, user, endpoint, signing_key = rest
+    sender_address, sender_name, reply_to, tls, host, user, endpoint, signing_key, *rest = rest
+    options, secrets, has_password, old_until_us = rest
     config: SMTPSettings | HTTPSettings
     if kind == "smtp":
         config = SMTPSettings(
@@ -178,6 +191,10 @@ def _view(row: Row) -> ProviderView:
             tls=bool(tls),
             host=host,
             user=user,
+            options=NOTHING_SET if options is None else opt.from_plain(json.loads(options)),
+            secrets=frozenset(() if secrets is None else json.loads(secrets))
+            | ({"password"} if has_password else set()),
+            old_until_us=old_until_us,
         )
     else:
         config = HTTPSettings(endpoint=endpoint, signing_key=signing_key)
@@ -197,8 +214,8 @@ def _relay(row: Row | None) -> StoredRelay | None:
     if row is None:
         return None
     id, kind, description, sender_address, sender_name, tls, host, user, password, *rest = row
-    secret_host, secret_tls, secret_user, endpoint, signing_key, sequence, *limits = rest
-    per_second, per_minute, per_day, uncertain_retries = limits
+    secret_host, secret_tls, secret_user, endpoint, signing_key, sequence, *rest = rest
+    per_second, per_minute, per_day, uncertain_retries, old_password, old_until_us, options, secrets = rest
     return StoredRelay(
         id=id,
         kind=kind,
@@ -217,4 +234,8 @@ def _relay(row: Row | None) -> StoredRelay | None:
             send=SendLimits(per_second=per_second, per_minute=per_minute, per_day=per_day),
             uncertain_retries=uncertain_retries,
         ),
+        old_password=old_password,
+        old_until_us=old_until_us or 0,
+        options=NOTHING_SET if options is None else opt.from_plain(json.loads(options)),
+        secrets={} if secrets is None else json.loads(secrets),
     )

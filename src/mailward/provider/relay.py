@@ -1,15 +1,19 @@
 """From a stored provider to what the transport needs, its secrets opened at the last moment."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from mailward.ids import ProviderId
 from mailward.provider import hostport
+from mailward.provider import options as opt
+from mailward.provider.options import Options, tls_of
 from mailward.provider.queries import StoredRelay
 from mailward.provider.routing import Hop
 from mailward.secretbox import SecretError, SecretText
-from mailward.transport.base import Deadlines, HTTPRelay, RelaySettings, TlsMode
+from mailward.transport.base import Deadlines, HTTPRelay, OAuthSettings, RelaySettings, TlsMode
 from mailward.transport.endpoint import parse_endpoint
+
+OLD_PASSWORD = "old_password"  #: the name of the password before the last change, among opened secrets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +66,12 @@ def open_relay(
     defaults: RelayDefaults,
     open_password: Callable[[StoredRelay], SecretText | None],
     open_signing_key: Callable[[StoredRelay], SecretText | None],
+    open_secrets: Callable[[StoredRelay], Mapping[str, SecretText]],
 ) -> Relay:
-    """Return what the worker needs to send through `stored`. Never raises for what is stored there."""
+    """Return what the worker needs to send through `stored`. Never raises for what is stored there.
+
+    `open_secrets`: those beside the password, and the old one under OLD_PASSWORD while it is a fall-back.
+    """
     try:
         if stored.kind == "http":
             parse_endpoint(stored.endpoint)
@@ -76,7 +84,7 @@ def open_relay(
                 max_connections=defaults.max_connections,
                 deadlines=defaults.deadlines,
             )
-        return settings(
+        plain = settings(
             stored.host,
             tls=stored.tls,
             user=stored.user,
@@ -84,6 +92,7 @@ def open_relay(
             id=stored.id,
             defaults=defaults,
         )
+        return with_options(plain, stored, open_secrets(stored))
     except (NoPort, BadPort) as error:
         return UnusableRelay(stored.id, f"{error}; change the provider's host")
     except SecretError as error:
@@ -126,4 +135,56 @@ def settings(
         ca_file=defaults.ca_file,
         max_connections=defaults.max_connections,
         deadlines=deadlines or defaults.deadlines,
+    )
+
+
+def with_options(settings: RelaySettings, stored: StoredRelay, secrets: Mapping[str, SecretText]) -> RelaySettings:
+    """Return `settings` with what was set for `stored` beyond the wire. `secrets`: see open_relay."""
+    options = stored.options
+    result = replace(
+        settings,
+        tls=TlsMode(tls_of(stored.tls, options.tls_mode)),
+        old_password=secrets.get(OLD_PASSWORD) if settings.password else None,
+        ehlo_name=options.ehlo_name or settings.ehlo_name,
+        ca_bundle=options.ca_bundle,
+        pins=options.certificate_pins,
+        client_certificate=options.client_certificate,
+        client_key=secrets.get(opt.CLIENT_KEY),
+        max_connections=options.max_connections or settings.max_connections,
+        deadlines=_deadlines(options, settings.deadlines),
+    )
+    if options.allow_cleartext_auth is not None:
+        result = replace(result, cleartext_auth=options.allow_cleartext_auth)
+    if options.messages_per_connection is not None:
+        result = replace(result, messages_per_connection=options.messages_per_connection)
+    if options.oauth is None:
+        return result
+    return replace(
+        result,
+        user=stored.user,
+        password=None,
+        old_password=None,
+        oauth=OAuthSettings(
+            grant=options.oauth.grant,
+            token_endpoint=options.oauth.token_endpoint,
+            client_id=options.oauth.client_id,
+            scopes=options.oauth.scopes,
+            mechanism=options.oauth.mechanism,
+            client_secret=secrets.get(opt.CLIENT_SECRET),
+            refresh_token=secrets.get(opt.REFRESH_TOKEN),
+            private_key=secrets.get(opt.PRIVATE_KEY),
+            key_id=options.oauth.key_id,
+            certificate_thumbprint=options.oauth.certificate_thumbprint,
+            subject=options.oauth.subject,
+        ),
+    )
+
+
+def _deadlines(options: Options, given: Deadlines) -> Deadlines:
+    return replace(
+        given,
+        connect_s=options.connect_s or given.connect_s,
+        command_s=options.command_s or given.command_s,
+        data_s=options.data_s or given.data_s,
+        final_s=options.final_s or given.final_s,
     )

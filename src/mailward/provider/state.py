@@ -12,6 +12,7 @@ from mailward.provider.events import (
     HTTPConfigChanged,
     LimitsSet,
     ProviderActivated,
+    ProviderConfigured,
     ProviderDeactivated,
     ProviderRemoved,
     Sealed,
@@ -19,6 +20,7 @@ from mailward.provider.events import (
     SMTPConfigChanged,
     SMTPPasswordChanged,
 )
+from mailward.provider.options import NOTHING_SET, Options
 
 T = TypeVar("T")
 
@@ -50,6 +52,8 @@ class SMTPProvider:
 
     config: SMTPConfig
     password: Sealed | None  #: None: mail goes without AUTH
+    options: Options = NOTHING_SET
+    secrets: Mapping[str, Sealed] = field(default_factory=dict)  #: beside the password, by the names in `options`
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +90,18 @@ def evolve(state: EmailProviders, event: Event) -> EmailProviders:
             if not isinstance(provider, SMTPProvider):
                 return state
             password = provider.password if event.password is None else event.password
-            return _with(state, event.id, SMTPProvider(_changed_smtp(provider.config, event), password))
+            changed = replace(provider, config=_changed_smtp(provider.config, event), password=password)
+            return _with(state, event.id, changed)
         case SMTPPasswordChanged():
             provider = state.providers.get(event.id)
             if not isinstance(provider, SMTPProvider):
                 return state
-            return _with(state, event.id, SMTPProvider(provider.config, event.password))
+            return _with(state, event.id, replace(provider, password=event.password))
+        case ProviderConfigured():
+            provider = state.providers.get(event.id)
+            if not isinstance(provider, SMTPProvider):
+                return state
+            return _with(state, event.id, replace(provider, options=event.options, secrets=event.secrets))
         case HTTPConfigAdded():
             config = HTTPConfig(endpoint=event.endpoint, description=event.description)
             return _with(state, event.id, HTTPProvider(config, event.signing_key))

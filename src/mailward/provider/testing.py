@@ -1,7 +1,7 @@
 """Test mails: one real message through settings that are stored or not yet, and what failed of it (spec 5)."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import getaddresses
 
 from mailward.errors import FailedPrecondition, Internal, InvalidArgument, NotFound
@@ -16,7 +16,7 @@ from mailward.provider.queries import StoredRelay
 from mailward.secretbox import SecretText
 from mailward.transport.base import Deadlines, RelaySettings, TlsMode
 from mailward.transport.outcome import Stage
-from mailward.transport.report import Failure, Report
+from mailward.transport.report import CODES, Failure, Report
 
 _NO_ID = ProviderId("")
 
@@ -27,7 +27,7 @@ _SUBJECT = "Test email"
 _TEXT = "This is a test message. That you read it shows that the email provider works: its settings reach you.\r\n"
 
 #: Somebody waits for the answer: every stage has its say within ten seconds, but the final dot, where servers filter.
-_DEADLINES = Deadlines(connect_s=8.0, command_s=6.0, data_s=8.0, final_s=30.0)
+TEST_DEADLINES = Deadlines(connect_s=8.0, command_s=6.0, data_s=8.0, final_s=30.0)
 
 _STAGES = {
     Stage.RESOLVE: "Looking up the host",
@@ -80,12 +80,13 @@ class ProviderTests:
         """
         if not test.receiver:
             raise InvalidArgument("SMTP-p9uy", "Email address for test not found", pointer="/receiverAddress")
-        password = test.password
-        if not password and not test.without_auth:
-            if not test.id:
-                raise InvalidArgument("SMTP-p9kj", "Password for test not found", pointer="/password")
-            password = await self._stored_password(test)
-        await self._try(test, self._settings(test.host, tls=test.tls, user=test.user, password=password, id=test.id))
+        if test.password or test.without_auth:
+            settings = self._settings(test.host, tls=test.tls, user=test.user, password=test.password, id=test.id)
+        elif not test.id:
+            raise InvalidArgument("SMTP-p9kj", "Password for test not found", pointer="/password")
+        else:
+            settings = await self._with_stored_secret(test)
+        await self._try(test, settings)
 
     async def stored(self, id: ProviderId, receiver: str) -> None:
         """Send a test mail through the stored provider `id`; return when the server took it. Raises like `unsaved`."""
@@ -96,29 +97,59 @@ class ProviderTests:
             raise NotFound("SMTP-99klw", _NOT_FOUND)
         if not receiver:
             raise InvalidArgument("SMTP-99yth", "Email address for test not found", pointer="/receiverAddress")
-        password = self._providers.open_password(found)
-        test = UnsavedTest(
-            sender_address=found.sender_address,
-            sender_name=found.sender_name,
-            host=found.host,
-            tls=found.tls,
-            receiver=receiver,
-        )
-        await self._try(test, self._settings(found.host, tls=found.tls, user=found.user, password=password, id=id))
+        await self._try(_as_test(found, receiver), self._stored_settings(found))
 
-    async def _stored_password(self, test: UnsavedTest) -> SecretText | None:
+    async def report(self, id: ProviderId, receiver: str, deadlines: Deadlines = TEST_DEADLINES) -> Report:
+        """Send a test mail through the stored SMTP provider `id` and return what happened, failure included.
+
+        Raises NotFound, InvalidArgument for a `receiver` that is no address, SecretError.
+        """
+        found = await self._smtp_provider(id)
+        test = _as_test(found, receiver)
+        try:
+            settings = self._stored_settings(found)
+        except Internal as error:
+            return _never_begun(Stage.RESOLVE, "invalid_host", error)
+        try:
+            return await self._send_test(test, replace(settings, deadlines=deadlines))
+        except Internal as error:
+            return _never_begun(Stage.MAIL, "invalid_sender", error)
+
+    async def login_settings(self, id: ProviderId, password: SecretText | None) -> RelaySettings:
+        """Return what it takes to log in to the stored SMTP provider `id`, with another `password` when given.
+
+        Raises NotFound, SecretError, Internal when its host cannot be used.
+        """
+        found = await self._smtp_provider(id)
+        settings = self._stored_settings(found)
+        return settings if password is None else replace(settings, user=found.user, password=password, oauth=None)
+
+    async def _smtp_provider(self, id: ProviderId) -> StoredRelay:
+        found = await self._providers.stored(id)
+        if found is None or found.kind != "smtp":
+            raise NotFound("PROVIDER-nosmtp", "no such SMTP provider")
+        return found
+
+    async def _with_stored_secret(self, test: UnsavedTest) -> RelaySettings:
         found = await self._providers.stored(test.id)
         if found is None or found.kind != "smtp":
             raise NotFound("SMTP-p9cc", _NOT_FOUND)
-        if found.password is None:
-            return None
+        if found.password is None and found.options.oauth is None:
+            return self._settings(test.host, tls=test.tls, user=test.user, password=None, id=test.id)
         if different := _differences(test, found):
             raise FailedPrecondition(
                 "MAILWARD-SecretBound",
                 f"The stored password is only used for what it is stored with, and {' and '.join(different)} differs: "
                 "give the password in this test, or save the change first.",
             )
-        return self._providers.open_password(found)
+        return self._stored_settings(found)
+
+    def _stored_settings(self, found: StoredRelay) -> RelaySettings:
+        """Return the settings of a stored provider. A test shows what the newest password does, not what covers it."""
+        password = self._providers.open_password(found)
+        plain = self._settings(found.host, tls=found.tls, user=found.user, password=password, id=found.id)
+        settings = relay.with_options(plain, found, self._providers.open_secrets(found))
+        return replace(settings, deadlines=TEST_DEADLINES, old_password=None)
 
     def _settings(
         self, host: str, *, tls: bool, user: str, password: SecretText | None, id: ProviderId
@@ -127,7 +158,7 @@ class ProviderTests:
         host = host.strip(BLANK)
         try:
             return relay.settings(
-                host, tls=tls, user=user, password=password, id=id, defaults=defaults, deadlines=_DEADLINES
+                host, tls=tls, user=user, password=password, id=id, defaults=defaults, deadlines=TEST_DEADLINES
             )
         except relay.BadPort as error:
             raise Internal(
@@ -136,12 +167,30 @@ class ProviderTests:
         except relay.NoPort as error:
             raise Internal("EMAIL-spR56", f"The host cannot be used: {error}. Write it as host:port") from None
 
-    async def _try(self, test: UnsavedTest, settings: RelaySettings) -> None:
+    async def _send_test(self, test: UnsavedTest, settings: RelaySettings) -> Report:
         draft = _draft(test)
         content = compose(draft, message_id=MessageId(self._new_id()), date_us=self._now_us())
-        report = await self._send(settings, draft.envelope, content)
+        return await self._send(settings, draft.envelope, content)
+
+    async def _try(self, test: UnsavedTest, settings: RelaySettings) -> None:
+        report = await self._send_test(test, settings)
         if report.failure is not None:
             raise _error(report.failure, report.tls, tls_wanted=settings.tls is not TlsMode.NONE)
+
+
+def _as_test(found: StoredRelay, receiver: str) -> UnsavedTest:
+    return UnsavedTest(
+        sender_address=found.sender_address,
+        sender_name=found.sender_name,
+        host=found.host,
+        tls=found.tls,
+        receiver=receiver,
+    )
+
+
+def _never_begun(stage: Stage, code: str, error: Internal) -> Report:
+    """Return the report of a test that what is stored made impossible."""
+    return Report((), Failure(stage, code, None, error.message, *CODES[code]), TlsMode.NONE)
 
 
 def _differences(test: UnsavedTest, found: StoredRelay) -> list[str]:

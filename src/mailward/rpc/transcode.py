@@ -19,7 +19,7 @@ class Route:
 
     method: Method
     verb: str  #: "GET", "POST", ...
-    template: str  #: with the prefix of the service, e.g. "/admin/v1/smtp/{id}"
+    template: str  #: with the prefix of the service, e.g. "/admin/v1/smtp/{id}" or "/mailward/v1/providers/{id}:test"
     fields: tuple[FieldDescriptor, ...]  #: what the variables of the template fill, in their order
     takes_body: bool  #: the body is the whole request; otherwise it is not read
 
@@ -30,13 +30,14 @@ class Route:
 
 _VARIABLE = re.compile(r"\{([a-z0-9_]+)\}")
 _LITERAL = re.compile(r"[A-Za-z0-9_.-]+")
+_CUSTOM_VERB = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
 def routes(method: Method) -> Iterator[Route]:
     """Yield the bindings of `method`; none for a method without http rule.
 
-    Templates of literals and single-segment variables, and the bodies "*" and none, are understood. Raises ValueError
-    for what google.api.http offers beside: nobody here uses it.
+    Templates of literals and single-segment variables with or without a custom verb (":test") at their end, and the
+    bodies "*" and none, are understood. Raises ValueError for what google.api.http offers beside: nobody here uses it.
     """
     if not method.descriptor.GetOptions().HasExtension(annotations_pb2.http):
         return
@@ -50,8 +51,11 @@ def _route(method: Method, rule: http_pb2.HttpRule) -> Route:
     if verb is None or verb == "custom" or rule.body not in ("", "*") or rule.response_body:
         raise ValueError(f"{method.path}: this http rule is not understood")
     template = method.service.prefix + getattr(rule, verb)
+    path, custom = _split_verb(template)
+    if custom is not None and not _CUSTOM_VERB.fullmatch(custom):
+        raise ValueError(f"{method.path}: the custom verb {custom!r} is not understood")
     fields = []
-    for segment in template.split("/")[1:]:
+    for segment in path.split("/")[1:]:
         variable = _VARIABLE.fullmatch(segment)
         if variable is not None:
             fields.append(method.descriptor.input_type.fields_by_name[variable[1]])
@@ -60,13 +64,20 @@ def _route(method: Method, rule: http_pb2.HttpRule) -> Route:
     return Route(method, verb.upper(), template, tuple(fields), rule.body == "*")
 
 
+def _split_verb(path: str) -> tuple[str, str | None]:
+    """Return `path` without the custom verb in its last segment, and that verb; None when it has no colon."""
+    before, colon, custom = path.rpartition(":")
+    return (before, custom) if colon and "/" not in custom else (path, None)
+
+
 class _Node:
-    __slots__ = ("any", "leaves", "literals")
+    __slots__ = ("any", "custom", "leaves", "literals")
 
     def __init__(self) -> None:
         self.literals: dict[str, _Node] = {}
         self.any: _Node | None = None
         self.leaves: dict[str, Route] = {}
+        self.custom: dict[str, dict[str, Route]] = {}  # custom verb → leaves
 
 
 class Router:
@@ -86,21 +97,24 @@ class Router:
 
     def _add(self, route: Route) -> None:
         node = self._root
-        for segment in route.segments:
+        path, custom = _split_verb(route.template)
+        for segment in path.split("/")[1:]:
             if segment.startswith("{"):
                 node.any = node.any or _Node()
                 node = node.any
             else:
                 node = node.literals.setdefault(segment, _Node())
-        if route.verb in node.leaves:
+        leaves = node.leaves if custom is None else node.custom.setdefault(custom, {})
+        if route.verb in leaves:
             raise ValueError(f"{route.verb} {route.template} is bound twice")
-        node.leaves[route.verb] = route
+        leaves[route.verb] = route
 
     def find(self, verb: str, segments: list[str]) -> Route | None:
         """Return the route for `verb` and the decoded segments of a path; a literal wins over a variable.
 
         The verb decides with the path: "GET /smtp/_search" is a look-up of the id "_search", though the literal exists
-        for POST. A variable matches an empty segment too: its value is for the validation to judge.
+        for POST. A variable matches an empty segment too: its value is for the validation to judge. A colon in the last
+        segment begins a custom verb where a method has that one, and is a letter of the value elsewhere.
         """
         return _find(self._root, verb, segments, 0)
 
@@ -115,6 +129,10 @@ _VERBS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 def _find(node: _Node, verb: str, segments: list[str], at: int) -> Route | None:
     if at == len(segments):
         return node.leaves.get(verb)
+    if at == len(segments) - 1 and ":" in segments[at]:
+        found = _find_custom(node, verb, segments[at])
+        if found is not None:
+            return found
     literal = node.literals.get(segments[at])
     if literal is not None:
         found = _find(literal, verb, segments, at + 1)
@@ -123,12 +141,21 @@ def _find(node: _Node, verb: str, segments: list[str], at: int) -> Route | None:
     return None if node.any is None else _find(node.any, verb, segments, at + 1)
 
 
+def _find_custom(node: _Node, verb: str, segment: str) -> Route | None:
+    """Return the route of a last `segment` "value:verb" below `node`, when there is one."""
+    value, _, custom = segment.rpartition(":")
+    for child in (node.literals.get(value), node.any):
+        if child is not None and (found := child.custom.get(custom, {}).get(verb)) is not None:
+            return found
+    return None
+
+
 def variables(route: Route, segments: list[str]) -> Iterator[tuple[FieldDescriptor, str]]:
     """Yield each field that the path fills and its text."""
     fields = iter(route.fields)
     for template, segment in zip(route.segments, segments, strict=True):
         if template.startswith("{"):
-            yield next(fields), segment
+            yield next(fields), segment if template.endswith("}") else segment.rpartition(":")[0]
 
 
 class BadEscape(ValueError):

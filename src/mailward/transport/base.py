@@ -35,6 +35,23 @@ class Deadlines:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OAuthSettings:
+    """Where and how to fetch a token for a login (RFC 6749, 7523). Equal settings share one token."""
+
+    grant: str  #: "client_credentials", "refresh_token", "private_key_jwt" or "jwt_bearer"
+    token_endpoint: str
+    client_id: str
+    scopes: tuple[str, ...] = ()
+    mechanism: str = "xoauth2"  #: or "oauthbearer"
+    client_secret: SecretText | None = None
+    refresh_token: SecretText | None = None
+    private_key: SecretText | None = None  #: PEM
+    key_id: str = ""
+    certificate_thumbprint: str = ""
+    subject: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RelaySettings:
     """Where and how to reach one relay."""
 
@@ -46,7 +63,15 @@ class RelaySettings:
     password: SecretText | None = None  #: None = no AUTH, whatever `user` says
     ehlo_name: str  #: our name in EHLO; never "localhost" towards the world
     cleartext_auth: bool = False  #: True: the password may travel unencrypted (to loopback it always may)
+    #: The password before the last change: tried where `password` is refused, as servers learn of it at their pace.
+    old_password: SecretText | None = None
+    oauth: OAuthSettings | None = None  #: log in as `user` by a token from here instead of `password`
     ca_file: str = ""  #: PEM file of further trusted roots; "" = the system's only
+    ca_bundle: str = ""  #: more of them, as PEM text
+    #: SHA-256 of the server's SubjectPublicKeyInfo in hex, one of these; then nothing else of its certificate matters.
+    pins: tuple[str, ...] = ()
+    client_certificate: str = ""  #: PEM; "" = none
+    client_key: SecretText | None = None
     max_connections: int = 20
     messages_per_connection: int = 100  #: 0 = no limit
     idle_s: float = 30.0  #: a connection unused for longer is closed

@@ -141,6 +141,12 @@ class RelayConnection(asyncio.Protocol):
         self._transport = transport
         self.is_encrypted = True
 
+    @property
+    def peer_certificate(self) -> bytes | None:
+        """The certificate that the server showed, in DER; None without TLS."""
+        tls = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
+        return cast(bytes | None, tls.getpeercert(binary_form=True)) if tls is not None else None
+
     def quit(self) -> None:
         """Say goodbye and close soon; nobody waits for the answer."""
         if not self.is_open:

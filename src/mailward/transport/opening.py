@@ -13,7 +13,7 @@ from mailward.transport.connection import RelayConnection
 from mailward.transport.outcome import Stage
 from mailward.transport.report import Recorder
 from mailward.transport.session import Session
-from mailward.transport.tls import handshake_trouble, speaks_tls
+from mailward.transport.tls import check_pin, handshake_trouble, speaks_tls
 from mailward.transport.trouble import Trouble, local, refused
 
 _PLAIN_PORTS = frozenset({25, 587})  # Where clear text comes first, and talking before the banner makes suspect.
@@ -26,11 +26,35 @@ async def open_session(
     check: egress.AddressCheck = egress.allow_all,
     known_tls: TlsMode | None = None,
     recorder: Recorder | None = None,
+    prefer_old: bool = False,
 ) -> Session:
     """Connect, greet, encrypt and log in as `settings` say. Raises Trouble.
 
     `context`: called once TLS is needed. `known_tls`: what an earlier session used, so nothing has to be found out.
+    Where the password is refused and an old one is given, that is tried on a connection of its own; `prefer_old`: the
+    other way round, because an earlier session had to.
     """
+    passwords = [settings.password, settings.old_password] if settings.old_password else [settings.password]
+    if prefer_old:
+        passwords.reverse()
+    for password in passwords[:-1]:
+        try:
+            return await _open(replace(settings, password=password), context, check, known_tls, recorder)
+        except Trouble as trouble:
+            if trouble.code != "auth_rejected":
+                raise
+    session = await _open(replace(settings, password=passwords[-1]), context, check, known_tls, recorder)
+    session.by_old_password = len(passwords) > 1 and passwords[-1] == settings.old_password
+    return session
+
+
+async def _open(
+    settings: RelaySettings,
+    context: Callable[[], ssl.SSLContext],
+    check: egress.AddressCheck,
+    known_tls: TlsMode | None,
+    recorder: Recorder | None,
+) -> Session:
     opening = _Opening(settings, context, check, recorder)
     try:
         return await opening.run(known_tls)
@@ -98,7 +122,8 @@ class _Opening:
             sock.close()
             raise
         connection.is_encrypted = True
-        self._note(Stage.TLS, "TLS from the start, certificate verified")
+        self._check_pin(connection)
+        self._note(Stage.TLS, f"TLS from the start, {self._trust}")
         return connection
 
     async def _banner(self, addresses: list[egress.Address], *, probe: bool) -> Answer:
@@ -151,7 +176,7 @@ class _Opening:
         self._use(TlsMode.IMPLICIT)
         if connection is None:
             raise untrusted
-        self._note(Stage.TLS, "TLS from the start (found out), certificate verified")
+        self._note(Stage.TLS, f"TLS from the start (found out), {self._trust}")
         return connection
 
     async def _ehlo(self) -> None:
@@ -170,12 +195,15 @@ class _Opening:
         if answer.reply.code != 220:
             raise refused(Stage.TLS, "starttls_refused", answer.reply)
         await connection.start_tls(await self._load_context(), self._settings.host, deadlines.connect_s)
-        self._note(Stage.TLS, "STARTTLS, certificate verified")
+        self._check_pin(connection)
+        self._note(Stage.TLS, f"STARTTLS, {self._trust}")
         await self._ehlo()
 
     async def _login(self) -> None:
         settings, connection = self._settings, self._connection
         assert connection is not None and self._address is not None
+        if settings.oauth is not None:
+            raise local(Stage.AUTH, "auth_mechanism_unsupported", "4.7.0", "login by token is not served yet")
         if not settings.user or not settings.password:
             return
         if not (connection.is_encrypted or settings.cleartext_auth or self._address.is_loopback):
@@ -197,12 +225,23 @@ class _Opening:
         words = without_secrets(answer.reply.text, settings.user, password)
         self._expect(replace(answer, reply=replace(answer.reply, text=words)), Stage.AUTH, "auth_rejected")
 
+    def _check_pin(self, connection: RelayConnection) -> None:
+        try:
+            check_pin(connection.peer_certificate, self._settings.pins)
+        except BaseException:
+            connection.abort()
+            raise
+
+    @property
+    def _trust(self) -> str:
+        return "key pinned" if self._settings.pins else "certificate verified"
+
     async def _load_context(self) -> ssl.SSLContext:
         try:
             return await asyncio.to_thread(self._context)
         except OSError as error:  # ssl.SSLError is one.
             raise local(
-                Stage.TLS, "tls_untrusted_certificate", "4.7.5", f"CA file cannot be used: {error.strerror}"
+                Stage.TLS, "tls_setup_failed", "4.7.5", f"certificates cannot be used: {error.strerror}"
             ) from None
 
     def _expect(self, answer: Answer, stage: Stage, code: str) -> None:

@@ -13,9 +13,10 @@ from mailward.transport.judge import all_deferred
 from mailward.transport.opening import open_session
 from mailward.transport.outcome import Accepted, Deferred, Fault, Outcome, Stage
 from mailward.transport.session import Session
-from mailward.transport.tls import client_context
+from mailward.transport.tls import relay_context
 from mailward.transport.trouble import Trouble
 
+_OLD_PASSWORD_S = 30.0  # how long the old password goes first after the new one was refused
 _CLOSING_S = 2.0  # how long aclose waits for sockets to close by themselves
 
 
@@ -33,6 +34,7 @@ class SmtpTransport:
         self._in_use = 0  # places taken: sessions under way or being opened
         self._waiting: deque[asyncio.Future[None]] = deque()  # first come, first served
         self._known_tls: TlsMode | None = None
+        self._old_until = 0.0  # until when the old password is tried first, monotonic
         self._context: ssl.SSLContext | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._closing = False
@@ -126,13 +128,22 @@ class SmtpTransport:
         return session
 
     async def _dial(self) -> Session:
-        session = await open_session(self._settings, self._client_context, check=self._check, known_tls=self._known_tls)
+        now = time.monotonic()
+        session = await open_session(
+            self._settings,
+            self._client_context,
+            check=self._check,
+            known_tls=self._known_tls,
+            prefer_old=now < self._old_until,
+        )
+        if session.by_old_password:  # Providers lock out who keeps trying a password that they refuse.
+            self._old_until = max(self._old_until, now + _OLD_PASSWORD_S)
         self._known_tls = session.tls
         return session
 
     def _client_context(self) -> ssl.SSLContext:
         if self._context is None:
-            self._context = client_context(self._settings.ca_file)
+            self._context = relay_context(self._settings)
         return self._context
 
     def _take_idle(self) -> Session | None:

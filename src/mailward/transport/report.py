@@ -10,6 +10,8 @@ from mailward.transport.trouble import Trouble
 
 CODES: dict[str, tuple[str, str]] = {
     # stable code: (likely cause, what to do)
+    "invalid_host": ("The host is not of the form host:port.", "Correct the provider's host."),
+    "invalid_sender": ("The sender address is no address.", "Correct the provider's sender address."),
     "host_not_found": ("The host name does not resolve.", "Check the spelling of the host and this machine's DNS."),
     "resolve_timeout": ("The DNS server does not answer.", "Check this machine's DNS settings."),
     "egress_denied": ("The egress policy forbids every address of the host.", "Allow the address or use another host."),
@@ -29,6 +31,14 @@ CODES: dict[str, tuple[str, str]] = {
     "tls_name_mismatch": (
         "The server's certificate is for another name.",
         "Use the host name that the certificate carries.",
+    ),
+    "tls_pin_mismatch": (
+        "The server's certificate has another key than the pinned one: it was renewed, or somebody is in between.",
+        "Ask the provider about its new key, and pin that.",
+    ),
+    "tls_setup_failed": (
+        "The CA file, CA bundle or client certificate that is set here cannot be used.",
+        "Check that they are complete PEM texts.",
     ),
     "tls_certificate_expired": (
         "The server's certificate is out of date, or the clock of this machine is wrong.",

@@ -23,6 +23,7 @@ class Session:
         self.opened_at = time.monotonic()
         self.idle_since = self.opened_at
         self.messages = 0  #: transactions begun
+        self.by_old_password = False  #: the new one was refused
         self._settings = settings
 
     @property

@@ -9,7 +9,7 @@ from mailward.transport.opening import open_session
 from mailward.transport.outcome import Bounced, Deferred, Stage
 from mailward.transport.report import Failure, Recorder, Report, failure_of, refusal
 from mailward.transport.session import Result, Session
-from mailward.transport.tls import client_context
+from mailward.transport.tls import relay_context
 from mailward.transport.trouble import Trouble
 
 _GOODBYE_S = 2.0
@@ -24,7 +24,7 @@ async def test(
     """
     recorder = Recorder(time.monotonic)
     try:
-        session = await open_session(settings, lambda: client_context(settings.ca_file), check=check, recorder=recorder)
+        session = await open_session(settings, lambda: relay_context(settings), check=check, recorder=recorder)
     except Trouble as trouble:
         failure = failure_of(trouble)
         recorder.note(failure.stage, failure.words, ok=False)
@@ -37,6 +37,20 @@ async def test(
         await _say_goodbye(session, recorder, settings.deadlines.command_s)
     session.connection.quit()
     return recorder.report(found)
+
+
+async def login(settings: RelaySettings, *, check: egress.AddressCheck = egress.allow_all) -> Report:
+    """Connect and log in exactly as a delivery would, send no mail, and report every stage."""
+    recorder = Recorder(time.monotonic)
+    try:
+        session = await open_session(settings, lambda: relay_context(settings), check=check, recorder=recorder)
+    except Trouble as trouble:
+        failure = failure_of(trouble)
+        recorder.note(failure.stage, failure.words, ok=False)
+        return recorder.report(failure)
+    await _say_goodbye(session, recorder, settings.deadlines.command_s)
+    session.connection.quit()
+    return recorder.report(None)
 
 
 def _failure(result: Result) -> Failure | None:

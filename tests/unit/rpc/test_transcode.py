@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
 
+from mailward.proto.mailward.v1 import providers_pb2
 from mailward.proto.zitadel import admin_pb2
 from mailward.rpc.service import Call, Registry
-from mailward.rpc.transcode import BadEscape, Router, clean_path, decode_path
+from mailward.rpc.transcode import BadEscape, Router, clean_path, decode_path, variables
 
 
 async def guard(method: MethodDescriptor, call: Call) -> None: ...
@@ -17,12 +20,13 @@ async def guard(method: MethodDescriptor, call: Call) -> None: ...
 def router() -> Router:
     registry = Registry(guard)
     registry.add(admin_pb2.DESCRIPTOR.services_by_name["AdminService"], object(), prefix="/admin/v1")
+    registry.add(providers_pb2.DESCRIPTOR.services_by_name["ProviderService"], object())
     return Router(registry)
 
 
 def test_every_method_of_the_service_is_reached_at_its_own_path(router: Router) -> None:
     for route in router.routes:
-        segments = ["5" if segment.startswith("{") else segment for segment in route.segments]
+        segments = [re.sub(r"\{[a-z_]+\}", "5", segment) for segment in route.segments]
         found = router.find(route.verb, segments)
         assert found is not None
         assert found.method is route.method
@@ -91,3 +95,32 @@ def test_half_an_escape_is_refused(path: str) -> None:
 )
 def test_doubled_slashes_and_dots_lead_elsewhere(path: str, cleaned: str | None) -> None:
     assert clean_path(path) == cleaned
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "method", "id"),
+    [
+        ("POST", "/mailward/v1/providers/5:test", "TestProvider", "5"),
+        ("POST", "/mailward/v1/providers/5:rotate", "RotateProviderSecret", "5"),
+        ("POST", "/mailward/v1/providers/a:b:test", "TestProvider", "a:b"),
+        ("POST", "/mailward/v1/providers/:test", "TestProvider", ""),
+        ("GET", "/mailward/v1/providers/5:test", "GetProvider", "5:test"),
+        ("GET", "/mailward/v1/providers/5:else", "GetProvider", "5:else"),
+        ("GET", "/admin/v1/smtp/5:test", "GetSMTPConfigById", "5:test"),
+    ],
+)
+def test_a_colon_begins_a_custom_verb_only_where_a_method_has_it(
+    router: Router, verb: str, path: str, method: str, id: str
+) -> None:
+    segments = path.split("/")[1:]
+    route = router.find(verb, segments)
+
+    assert route is not None
+    assert route.method.descriptor.name == method
+    assert [text for _, text in variables(route, segments)] == [id]
+
+
+def test_a_custom_verb_that_nobody_has_is_not_found(router: Router) -> None:
+    assert router.find("POST", ["mailward", "v1", "providers", "5:nope"]) is None
+    assert router.find("POST", ["mailward", "v1", "providers", "5:test", "x"]) is None
+    assert router.allowed(["mailward", "v1", "providers", "5:test"]) == ["GET", "PATCH", "POST"]

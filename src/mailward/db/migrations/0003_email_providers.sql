@@ -21,6 +21,10 @@ CREATE TABLE email_providers (
     secret_host    TEXT,             -- the destination for which the password was entered; NULL without a password
     secret_tls     INTEGER,
     secret_user    TEXT,
+    old_password   TEXT,             -- sealed; the one before, for the same destination
+    old_until_us   INTEGER,          -- until when it is tried where the new one is refused
+    options        TEXT,             -- JSON of provider/options.py; NULL: nothing was set
+    secrets        TEXT,             -- JSON, name -> sealed; NULL with options
     -- of kind http
     endpoint       TEXT,
     signing_key    TEXT,             -- sealed

@@ -1,0 +1,104 @@
+"""Changes that ZITADEL's wire has no call for: options of a provider, and rotations that are verified first."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mailward.errors import FailedPrecondition, MailwardError, Unimplemented
+from mailward.ids import ProviderId, UserId
+from mailward.provider import certificates
+from mailward.provider import options as opt
+from mailward.provider.commands import PASSWORD, Providers
+from mailward.provider.configuring import Configure, RotatePassword
+from mailward.provider.events import Sealed
+from mailward.provider.queries import ProviderView, SMTPSettings
+from mailward.provider.testing import ProviderTests
+from mailward.secretbox import SecretText
+from mailward.transport.base import RelaySettings
+from mailward.transport.report import Report
+
+Login = Callable[[RelaySettings], Awaitable[Report]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """A password was replaced."""
+
+    login: Report | None  #: None: nobody asked for one
+    old_until_us: int | None  #: None: there was no old one
+
+
+class Extension:
+    """What can be done to stored providers beyond the wire. One per process."""
+
+    def __init__(self, providers: Providers, tests: ProviderTests, login: Login) -> None:
+        """`login`: transport.smtp.login, the code path of delivery up to the login."""
+        self._providers = providers
+        self._tests = tests
+        self._login = login
+
+    async def configure(
+        self,
+        id: ProviderId,
+        options: Mapping[str, Any],
+        secrets: Mapping[str, SecretText | None],
+        editor: UserId,
+    ) -> ProviderView:
+        """Set the `options` (by field of Options) and `secrets` that are given, None: forget it; return the result.
+
+        Raises InvalidArgument, NotFound.
+        """
+        options = dict(options)
+        if options.get("oauth") is not None:
+            raise Unimplemented("PROVIDER-oauth", "login by token is not served yet", pointer="/settings/oauth")
+        if "certificate_pins" in options:
+            pointer = "/settings/certificate_pins/sha256"
+            options["certificate_pins"] = tuple(
+                certificates.pin(text, f"{pointer}/{n}") for n, text in enumerate(options["certificate_pins"])
+            )
+        _check_material(options, secrets)
+        given = {name: secret for name, secret in secrets.items() if secret}
+        sealed: dict[str, Sealed | None] = {name: None for name in secrets if name not in given}
+        await self._providers.do(Configure(id, options, sealed | self._providers.seal(given, id)), editor)
+        return await self._providers.get(id)
+
+    async def rotate(self, id: ProviderId, password: SecretText, editor: UserId, *, verified: bool = True) -> Rotated:
+        """Replace the password of `id` after a login with the new one; the old one is a fall-back for a while.
+
+        Raises NotFound, FailedPrecondition when the login fails: then nothing has changed.
+        """
+        report = None
+        if verified:
+            try:
+                settings = await self._tests.login_settings(id, password)
+            except MailwardError as error:
+                if error.id != "EMAIL-skwos" and error.id != "EMAIL-spR56":
+                    raise
+                raise FailedPrecondition("PROVIDER-host", f"{error.message}; nothing was changed") from None
+            report = await self._login(replace(settings, old_password=None))
+            if report.failure is not None:
+                failure = report.failure
+                raise FailedPrecondition(
+                    "PROVIDER-rotate",
+                    f"The login with the new password failed, so nothing was changed. {failure.stage.value}: "
+                    f"{failure.words}. {failure.cause} {failure.fix}",
+                    pointer="/password",
+                )
+        [sealed] = self._providers.seal({PASSWORD: password}, id).values()
+        await self._providers.do(RotatePassword(id, sealed), editor)
+        view = await self._providers.get(id)
+        assert isinstance(view.config, SMTPSettings)
+        return Rotated(report, view.config.old_until_us)
+
+
+def _check_material(options: Mapping[str, Any], secrets: Mapping[str, SecretText | None]) -> None:
+    """Refuse certificates and keys that could never be used."""
+    for name in ("ca_bundle", "client_certificate"):
+        if options.get(name):
+            certificates.check_certificates(options[name], f"/settings/{name}")
+    for name in (opt.CLIENT_KEY, opt.PRIVATE_KEY):
+        if key := secrets.get(name):
+            certificates.check_key(key.reveal(), f"/{name}")
+    certificate, key = options.get("client_certificate"), secrets.get(opt.CLIENT_KEY)
+    if certificate and key:
+        certificates.check_pair(certificate, key.reveal())
