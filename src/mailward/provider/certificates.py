@@ -12,12 +12,16 @@ from mailward.errors import InvalidArgument
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
-def check_certificates(pem: str, pointer: str) -> None:
-    """Refuse a PEM text without a certificate. Raises InvalidArgument."""
+def certificates_in(pem: str, pointer: str) -> str:
+    """Return the certificates of a PEM text and nothing else: a key beside them must not be stored in the open.
+
+    Raises InvalidArgument when there is none.
+    """
     try:
-        x509.load_pem_x509_certificates(pem.encode())
+        found = x509.load_pem_x509_certificates(pem.encode())
     except ValueError:
         raise InvalidArgument("PROVIDER-pem", "this holds no certificate in PEM", pointer=pointer) from None
+    return "".join(one.public_bytes(Encoding.PEM).decode() for one in found)
 
 
 def check_key(pem: str, pointer: str) -> None:

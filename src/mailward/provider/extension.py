@@ -56,7 +56,10 @@ class Extension:
             options["certificate_pins"] = tuple(
                 certificates.pin(text, f"{pointer}/{n}") for n, text in enumerate(options["certificate_pins"])
             )
-        _check_material(options, secrets)
+        for name in ("ca_bundle", "client_certificate"):
+            if options.get(name):
+                options[name] = certificates.certificates_in(options[name], f"/settings/{name}")
+        _check_keys(options, secrets)
         given = {name: secret for name, secret in secrets.items() if secret}
         sealed: dict[str, Sealed | None] = {name: None for name in secrets if name not in given}
         await self._providers.do(Configure(id, options, sealed | self._providers.seal(given, id)), editor)
@@ -91,11 +94,8 @@ class Extension:
         return Rotated(report, view.config.old_until_us)
 
 
-def _check_material(options: Mapping[str, Any], secrets: Mapping[str, SecretText | None]) -> None:
-    """Refuse certificates and keys that could never be used."""
-    for name in ("ca_bundle", "client_certificate"):
-        if options.get(name):
-            certificates.check_certificates(options[name], f"/settings/{name}")
+def _check_keys(options: Mapping[str, Any], secrets: Mapping[str, SecretText | None]) -> None:
+    """Refuse keys that could never be used."""
     for name in (opt.CLIENT_KEY, opt.PRIVATE_KEY):
         if key := secrets.get(name):
             certificates.check_key(key.reveal(), f"/{name}")

@@ -69,6 +69,7 @@ async def test_a_read_right_after_a_write_sees_it(providers: Providers, clock: C
             tls=True,
             host="smtp.example.com:587",
             user="mailer",
+            secrets=frozenset({"password"}),
         ),
     )
 

@@ -10,6 +10,7 @@ from mailward.provider.events import (
     HTTPConfigChanged,
     LimitsSet,
     ProviderActivated,
+    ProviderConfigured,
     ProviderDeactivated,
     ProviderRemoved,
     SMTPConfigAdded,
@@ -20,6 +21,7 @@ from mailward.provider.events import (
     to_payload,
     type_of,
 )
+from mailward.provider.options import Options
 from tests.support.providers import KEY, PASSWORD, A, added, http_added, smtp
 
 PASSWORD_VALUE = {"Algorithm": "aes", "Crypted": PASSWORD, "CryptoType": 0, "KeyID": "smtpKey"}
@@ -72,6 +74,12 @@ STORED: list[tuple[Event, str, dict[str, object]]] = [
         "instance.smtp.config.http.changed",
         {"description": "", "id": A, "signingKey": KEY_VALUE},
     ),
+    (
+        ProviderConfigured(id=A, options=Options(tls_mode="implicit", certificate_pins=("ab",)), secrets={"k": KEY}),
+        "mailward.provider.configured",
+        {"id": A, "options": {"tls_mode": "implicit", "certificate_pins": ["ab"]}, "secrets": {"k": KEY_VALUE}},
+    ),
+    (ProviderConfigured(id=A, options=Options()), "mailward.provider.configured", {"id": A, "options": {}}),
     (ProviderActivated(A), "instance.smtp.config.activated", {"id": A}),
     (ProviderDeactivated(A), "instance.smtp.config.deactivated", {"id": A}),
     (ProviderRemoved(A), "instance.smtp.config.removed", {"id": A}),
@@ -104,6 +112,7 @@ def test_every_kind_of_event_is_in_the_list_above() -> None:
         SMTPConfigAdded,
         SMTPConfigChanged,
         SMTPPasswordChanged,
+        ProviderConfigured,
         HTTPConfigAdded,
         HTTPConfigChanged,
         ProviderActivated,
