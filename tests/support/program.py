@@ -116,6 +116,11 @@ class Program:
         command = [sys.executable, "-m", "mailward", *args, *store]
         return subprocess.run(command, input=input, capture_output=True, text=True, env=self.env, timeout=60)
 
+    def remote_cli(self, *args: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the program that talks to a server, not to a store."""
+        command = [sys.executable, "-m", "mailward", *args]
+        return subprocess.run(command, capture_output=True, text=True, env=self.env, timeout=60)
+
     def token(self, role: str, name: str = "") -> str:
         """Make a token of `role` and return it."""
         done = self.cli("token", "create", "--role", role, "--name", name or role)
