@@ -1,7 +1,5 @@
 """Changes to email providers: load the slice, decide, append with the projection; secrets are sealed before that."""
 
-import secrets as random
-import string
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -25,9 +23,8 @@ from mailward.provider.aggregate import (
     SetFailover,
     SetLimits,
 )
-from mailward.provider.configuring import OAuthChange
+from mailward.provider.configuring import OAuthChange, TokenLogin
 from mailward.provider.events import Sealed
-from mailward.provider.options import OAuthOptions
 from mailward.provider.queries import HTTPSettings, ProviderPage, ProviderView, StoredRelay
 from mailward.provider.relay import OLD_PASSWORD, Relay, RelayDefaults, hop_of, open_relay
 from mailward.provider.routing import Plan, ProviderLimits
@@ -41,8 +38,6 @@ T = TypeVar("T")
 #: Fields, as parts of the place to which a secret is bound.
 PASSWORD = "password"
 SIGNING_KEY = "signing_key"
-_SIGNING_KEY_LETTERS = string.ascii_letters + string.digits
-_SIGNING_KEY_LENGTH = 36
 _REMEMBERED = 500  #: answers kept in memory
 _REMEMBERED_PAGE = 100  #: items of the largest page that is kept
 _TRIES = 5  #: decisions anew after a VersionConflict; one is seen only at the instance's very first event
@@ -64,14 +59,6 @@ class Added:
     id: ProviderId
     details: Details
     signing_key: SecretText | None = None  #: of an HTTP provider
-
-
-@dataclass(frozen=True, slots=True)
-class TokenLogin:
-    """How a provider logs in by a token."""
-
-    oauth: OAuthOptions
-    secrets: Mapping[str, SecretText]  #: by the names in provider/options.py
 
 
 @dataclass(frozen=True, slots=True)

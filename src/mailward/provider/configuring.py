@@ -10,6 +10,7 @@ from mailward.provider import options as opt
 from mailward.provider.events import Event, ProviderConfigured, Sealed, SMTPConfigChanged, SMTPPasswordChanged
 from mailward.provider.options import OAuthOptions
 from mailward.provider.state import EmailProviders, SMTPProvider
+from mailward.secretbox import SecretText
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,14 @@ class OAuthChange:
 
     oauth: OAuthOptions
     secrets: Mapping[str, Sealed]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogin:
+    """How a provider logs in by a token."""
+
+    oauth: OAuthOptions
+    secrets: Mapping[str, SecretText]  #: by the names in provider/options.py
 
 
 @dataclass(frozen=True, slots=True)

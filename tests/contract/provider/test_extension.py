@@ -9,7 +9,8 @@ from mailward.db.database import Database, Transaction
 from mailward.errors import FailedPrecondition, InvalidArgument, NotFound
 from mailward.eventstore import projection as projections
 from mailward.ids import UserId
-from mailward.provider.commands import Providers, TokenLogin
+from mailward.provider.commands import Providers
+from mailward.provider.configuring import TokenLogin
 from mailward.provider.extension import Extension
 from mailward.provider.options import CLIENT_KEY, CLIENT_SECRET, OAuthOptions
 from mailward.provider.projection import GRACE_US, EmailProvidersProjection
