@@ -28,6 +28,7 @@ from mailward.provider.events import Sealed
 from mailward.provider.queries import HTTPSettings, ProviderPage, ProviderView, StoredRelay
 from mailward.provider.relay import OLD_PASSWORD, Relay, RelayDefaults, hop_of, open_relay
 from mailward.provider.routing import Plan, ProviderLimits
+from mailward.provider.signing import fresh_signing_key
 from mailward.provider.state import EmailProviders, HTTPConfig, SMTPConfig
 from mailward.secretbox import SecretBox, SecretError, SecretText
 from mailward.settings.projection import sender_must_match
@@ -392,8 +393,3 @@ class Providers:
 
     def _sealed(self, secret: SecretText, id: ProviderId, field: str) -> Sealed:
         return Sealed(self._secrets.seal(secret, self._instance, id, field))
-
-
-def fresh_signing_key() -> SecretText:
-    """Return 36 letters and digits, as the original's generator makes them."""
-    return SecretText("".join(random.choice(_SIGNING_KEY_LETTERS) for _ in range(_SIGNING_KEY_LENGTH)))
