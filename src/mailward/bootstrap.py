@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,12 +14,16 @@ from pathlib import Path
 
 from mailward import log, metrics
 from mailward.access.access import Access
+from mailward.access.accounts import Accounts
 from mailward.access.audit import Audit
 from mailward.access.commands import SYSTEM
 from mailward.access.tokens import Caller
+from mailward.api import me
 from mailward.api.access import Guard
 from mailward.api.admin import Admin
+from mailward.api.hosts import Hosts
 from mailward.api.messages import MessageLimits, Messages
+from mailward.api.oauth import OAuth
 from mailward.api.plain import plain_routes
 from mailward.api.providers import ProviderMethods
 from mailward.api.quick import PATH, Quick
@@ -43,6 +47,7 @@ from mailward.provider.sms_commands import SMSProviders
 from mailward.provider.testing import ProviderTests
 from mailward.provider.watch import RelayWatch
 from mailward.rpc.app import App
+from mailward.rpc.http import Handler
 from mailward.rpc.limits import Limits
 from mailward.rpc.port import HttpPort
 from mailward.rpc.rest import RestGateway
@@ -133,10 +138,15 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
             waits_for=lambda: (reason_to_wait(watch.current) if not watch.plan else "") or worker.waits_for(),
             limits=limits,
         )
-        quick = partial(Quick, access, submissions, draw_id=ids, now_us=now_us, limits=limits)
-        admin = Admin(providers, tests, sms, instance_settings, Audit(store.database))
+        hosts = Hosts(settings.external_domain)
+        quick = partial(Quick, access, submissions, hosts=hosts, draw_id=ids, now_us=now_us, limits=limits)
+        admin = Admin(providers, tests, sms, instance_settings, Audit(store.database), access)
         extended = ProviderMethods(providers, tests, Extension(providers, tests, smtp.login))
-        app = _app(settings, store.database, Guard(access), admin, messages, Routing(providers), extended, quick)
+        guard = Guard(access, hosts)
+        oauth = OAuth(access, Accounts(store.database, secrets, access, ids, now_us), hosts)
+        app = _app(
+            settings, store.database, guard, admin, messages, Routing(providers), extended, quick, oauth.routes()
+        )
         port = HttpPort(
             app,
             max_body=app.max_body,
@@ -178,7 +188,7 @@ def _policy(settings: Settings) -> RetryPolicy:
 
 def _domains(settings: Settings) -> tuple[str, ...]:
     """Return the instance's domains, which senders must use when its domain policy says so."""
-    return ("localhost", settings.hostname) if settings.hostname else ("localhost",)
+    return (*settings.external_domain, "localhost", *([settings.hostname] if settings.hostname else []))
 
 
 def _relay_defaults(settings: Settings) -> RelayDefaults:
@@ -232,6 +242,7 @@ def _app(
     routing: Routing,
     providers: ProviderMethods,
     quick: Callable[[RestGateway], Quick],
+    sign_in: Mapping[str, Handler],
 ) -> App:
     serves_api = settings.role in ("all", "api")
     if serves_api:
@@ -248,6 +259,8 @@ def _app(
         return None
 
     routes = plain_routes(services, {"database": store_answers}, version=version("mailward"))
+    if serves_api:
+        routes |= {**sign_in, me.PATH: me.Me(admin.access, guard, rest)}
     shortcuts = {PATH: quick(rest)} if serves_api else None
     return App(services, rest, routes, rest_limit=rest.max_body, shortcuts=shortcuts)
 

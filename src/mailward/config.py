@@ -60,6 +60,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     hostname: Annotated[
         str, Meta(description="Name used in EHLO, greetings and Received lines. Empty: the machine's name.")
     ] = ""
+    external_domain: Annotated[
+        tuple[str, ...],
+        Meta(description="Host names that are this instance; requests under any other are 404. Empty: every host is."),
+    ] = ()
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="The least level that is logged.")
     ] = "info"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mailward.access.access import Access, open_access
+from mailward.access.accounts import Accounts
 from mailward.access.projection import AccessProjection
 from mailward.config import Settings
 from mailward.db import migrate as migrations
@@ -85,6 +86,13 @@ async def open_store(settings: Settings, *, writer: Literal["thread", "process"]
         yield Store(database, ids, await open_access(database, ids, now_us))
     finally:
         await database.aclose()
+
+
+@asynccontextmanager
+async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
+    """Open the database for a command about service accounts."""
+    async with open_store(settings) as store:
+        yield Accounts(store.database, secret_box(settings), store.access, store.ids, now_us)
 
 
 async def migrate(settings: Settings) -> list[str]:

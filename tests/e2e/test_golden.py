@@ -13,6 +13,7 @@ from mailward.access.roles import TokenRole
 from mailward.db.database import open_database
 from mailward.ids import IdSource
 from tests.support.databases import Templates, drop_postgres
+from tests.support.golden.assertions import ServiceKey
 from tests.support.golden.other_protocols import Protocol, translate
 from tests.support.golden.player import Player, Session
 from tests.support.golden.sinks import Sinks
@@ -41,7 +42,9 @@ def player(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """A player before a running program whose callers are those of the recordings."""
     folder = tmp_path_factory.mktemp("golden")
     sinks = Sinks(folder)
-    with Program(folder / "data", *(["--database", postgres_url] if postgres_url else [])) as program:
+    database = ["--database", postgres_url] if postgres_url else []
+    # The replayer names the server by its address, the recordings by its name.
+    with Program(folder / "data", *database, "--external-domain", "localhost,127.0.0.1") as program:
         tokens = {
             "owner": program.owner,
             "viewer": program.token("viewer"),
@@ -49,7 +52,9 @@ def player(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
         }
         tokens["expired"] = asyncio.run(expired_token(postgres_url or program.data_dir / "mailward.db"))
         target = Target.at("127.0.0.1", program.http_port, tokens)
-        yield Player(target, sinks)
+        key = ServiceKey(program.cli("key", "create", "--role", "owner", "--name", "service").stdout)
+        client = program.cli("client", "create", "--role", "owner", "--name", "client").stdout.strip()
+        yield Player(target, sinks, key, client)
         target.close()
     sinks.close()
 

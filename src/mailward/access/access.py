@@ -1,15 +1,16 @@
 """Who may call: tokens to callers, with a memory of one second."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from mailward.access import commands, queries
+from mailward.access import commands, members, queries
 from mailward.access.commands import CreateToken, RevokeToken
-from mailward.access.queries import Grant, TokenRow
+from mailward.access.members import ChangeMember, MemberDetails
+from mailward.access.queries import Grant, MemberOrder, MemberRow, TokenRow, UserRow
 from mailward.access.roles import TokenRole
 from mailward.access.tokens import Caller, digest, new_token
-from mailward.db.database import Database
+from mailward.db.database import Database, Transaction
 from mailward.errors import InvalidArgument
 from mailward.eventstore.store import VersionConflict
 from mailward.ids import InstanceId, UserId
@@ -43,8 +44,10 @@ class Access:
         self.instance = instance
         self._memory: dict[bytes, tuple[int, Grant | None]] = {}  #: by digest: when it was read, what was read
 
-    async def authenticate(self, token: str) -> Caller | None:
+    async def authenticate(self, token: str, *, for_api: bool = True) -> Caller | None:
         """Return whom `token` stands for, or None when it is malformed, unknown, revoked or expired.
+
+        `for_api`: None too for an access token that was asked for without the API's audience.
 
         Raises Unavailable when the database cannot be read.
         """
@@ -63,7 +66,7 @@ class Access:
             memory[key] = (now_us, granted)  # Into the memory from before the read: `forget` may have come since.
         if granted is None or (granted.expires_at_us is not None and granted.expires_at_us <= now_us):
             return None
-        return granted.caller
+        return granted.caller if granted.for_api or not for_api else None
 
     def remembered(self, token: str) -> Caller | None:
         """Return whom `token` stands for if that is known without a look at the database; None: ask `authenticate`."""
@@ -75,7 +78,7 @@ class Access:
         granted = known[1]
         if granted is None or (granted.expires_at_us is not None and granted.expires_at_us <= now_us):
             return None
-        return granted.caller
+        return granted.caller if granted.for_api else None
 
     def forget(self) -> None:
         """Read everything anew: what this process just changed is seen at once."""
@@ -111,6 +114,42 @@ class Access:
         revoked = await self._write(commands.revoke_token, command)
         self.forget()
         return revoked
+
+    async def add_member(self, user_id: UserId, roles: Sequence[str], editor: UserId) -> MemberDetails:
+        """Make a user a member of the instance. Raises InvalidArgument, FailedPrecondition, AlreadyExists."""
+        return await self._change(members.add, user_id, roles, editor)
+
+    async def change_member(self, user_id: UserId, roles: Sequence[str], editor: UserId) -> MemberDetails:
+        """Replace a member's roles. Raises InvalidArgument, NotFound."""
+        return await self._change(members.change, user_id, roles, editor)
+
+    async def remove_member(self, user_id: UserId, editor: UserId) -> MemberDetails:
+        """End a membership, if there is one."""
+        return await self._change(members.remove, user_id, (), editor)
+
+    async def _change(
+        self,
+        command: Callable[[Transaction, ChangeMember], MemberDetails],
+        user_id: UserId,
+        roles: Sequence[str],
+        editor: UserId,
+    ) -> MemberDetails:
+        change = ChangeMember(
+            instance=self.instance, user_id=user_id, roles=tuple(roles), editor=editor, at_us=self._now_us()
+        )
+        details = await self._write(command, change)
+        self.forget()  # Tokens that are out already gain or lose with it.
+        return details
+
+    async def list_members(
+        self, *, user_id: str | None, order: MemberOrder, asc: bool, offset: int, limit: int
+    ) -> tuple[list[MemberRow], int]:
+        """Return a page of the members, and how many there are."""
+        return await self._db.read(queries.members, user_id, order, asc, offset, limit)
+
+    async def user(self, user_id: UserId) -> UserRow | None:
+        """Return the user with this id, or None."""
+        return await self._db.read(queries.user_by_id, user_id)
 
     async def list_tokens(self) -> list[TokenRow]:
         """Return all tokens that were not revoked, oldest first."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from mailward.access import events, queries
 from mailward.access.projection import AccessProjection
@@ -50,27 +51,50 @@ def create_token(tx: Transaction, command: CreateToken) -> queries.TokenRow:
     A further token for a living user of the same role is how tokens are rotated. Raises InvalidArgument, and
     AlreadyExists when the name belongs to a user of another role.
     """
-    if not command.name.strip() or len(command.name) > _MAX_NAME or not command.name.isprintable():
-        raise InvalidArgument("ACCESS-Nm3Lq", f"a name has 1 to {_MAX_NAME} printable characters", pointer="/name")
     if command.expires_at_us is not None and command.expires_at_us <= command.at_us:
         raise InvalidArgument("ACCESS-Ex7Pt", "a token must expire in the future", pointer="/expires_at")
+    user_id = give(tx, command, events.pat_added(command.token_id, command.digest, command.role, command.expires_at_us))
+    row = (command.token_id, command.name, command.role, command.at_us, command.expires_at_us, user_id)
+    return queries.TokenRow(*row)
+
+
+class ForUser(Protocol):
+    """What is given to the machine user called `name`, who is made with the role if there is none yet."""
+
+    @property
+    def instance(self) -> InstanceId: ...
+    @property
+    def user_id(self) -> UserId: ...
+    @property
+    def role(self) -> TokenRole: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def editor(self) -> UserId: ...
+    @property
+    def at_us(self) -> int: ...
+
+
+def give(tx: Transaction, command: ForUser, event: NewEvent) -> UserId:
+    """Append `event` to the user it is for; make the user, with the membership its role asks for, if it is new.
+
+    Raises InvalidArgument, and AlreadyExists when the name belongs to a user of another role.
+    """
+    if not command.name.strip() or len(command.name) > _MAX_NAME or not command.name.isprintable():
+        raise InvalidArgument("ACCESS-Nm3Lq", f"a name has 1 to {_MAX_NAME} printable characters", pointer="/name")
     # The lock makes commands of this room queue up on every engine, so that a name is given out once.
     instance_version = store.version(tx, events.INSTANCE, command.instance, lock=True)
     user = queries.user_by_name(tx, command.name)
     user_id = user.id if user else command.user_id
-    new = [events.pat_added(command.token_id, command.digest, command.role, command.expires_at_us)]
-    if user is None:
-        new.insert(0, events.machine_added(command.name))
-    elif _role_of(tx, user.id) is not command.role:
+    new = [event] if user else [events.machine_added(command.name, command.role), event]
+    if user is not None and user.role is not command.role:
         raise AlreadyExists("ACCESS-Rl5Vb", f"{command.name!r} is a user of another role; choose another name")
-    version = store.version(tx, events.USER, user_id, lock=True)
-    _append(tx, command, (events.USER, user_id), version, new)
+    _append(tx, command, (events.USER, user_id), store.version(tx, events.USER, user_id, lock=True), new)
     member_role = MEMBER_ROLE.get(command.role)
     if user is None and member_role:
         membership = events.member_added(user_id, [member_role])
         _append(tx, command, (events.INSTANCE, command.instance), instance_version, [membership])
-    row = (command.token_id, command.name, command.role, command.at_us, command.expires_at_us, user_id)
-    return queries.TokenRow(*row)
+    return user_id
 
 
 def create_owner(tx: Transaction, command: CreateToken) -> queries.TokenRow | None:
@@ -103,15 +127,25 @@ def revoke_token(tx: Transaction, command: RevokeToken) -> list[queries.TokenRow
     return found
 
 
-def _role_of(tx: Transaction, user_id: UserId) -> TokenRole:
-    """Return the token role that the memberships of an existing user amount to."""
-    roles = queries.member_roles(tx, user_id) or ()
-    return next((role for role, member in MEMBER_ROLE.items() if member in roles), TokenRole.SENDER)
+def role_of(tx: Transaction, user_id: UserId) -> TokenRole:
+    """Return what an existing user was made for."""
+    user = queries.user_by_id(tx, user_id)
+    assert user is not None, "users are never removed"
+    return user.role
+
+
+class Edited(Protocol):
+    """Who did it, and when."""
+
+    @property
+    def editor(self) -> UserId: ...
+    @property
+    def at_us(self) -> int: ...
 
 
 def _append(
     tx: Transaction,
-    command: CreateToken | RevokeToken,
+    command: Edited,
     aggregate: tuple[str, str],
     version: int,
     new: Sequence[NewEvent],

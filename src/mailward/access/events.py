@@ -13,9 +13,14 @@ from mailward.ids import UserId
 USER = "user"  #: aggregate type
 INSTANCE = "instance"  #: aggregate type
 
-MACHINE_ADDED = "user.machine.added"  #: {userName, name}
+MACHINE_ADDED = "user.machine.added"  #: {userName, name, role}
 PAT_ADDED = "user.pat.added"  #: {tokenId, digest (SHA-256, hex), role, expiration? (µs since 1970)}
 PAT_REMOVED = "user.pat.removed"  #: {tokenId}
+TOKEN_ADDED = "user.token.added"  #: {tokenId, digest, role, expiration, forAPI?}: a service account signed in
+KEY_ADDED = "user.machine.key.added"  #: {keyId, publicKey (PEM), expirationDate? (µs since 1970)}
+KEY_REMOVED = "user.machine.key.removed"  #: {keyId}
+SECRET_SET = "user.machine.secret.set"  #: {digest (SHA-256, hex)}
+SIGNING_KEY_ADDED = "instance.signing.key.added"  #: {keyId, publicKey (PEM), privateKey (sealed)}
 MEMBER_ADDED = "instance.member.added"  #: {userId, roles?}
 MEMBER_CHANGED = "instance.member.changed"  #: {userId, roles}
 MEMBER_REMOVED = "instance.member.removed"  #: {userId}
@@ -24,9 +29,13 @@ MEMBER_REMOVED = "instance.member.removed"  #: {userId}
 HIDDEN = frozenset({"digest", "privateKey"})
 
 
-def machine_added(name: str) -> NewEvent:
-    """A machine user called `name` exists from now on; people are shown the first one as "Owner"."""
-    return NewEvent(MACHINE_ADDED, {"userName": name, "name": "Owner" if name == "owner" else name})
+def machine_added(name: str, role: TokenRole) -> NewEvent:
+    """A machine user called `name` exists from now on, made for `role`: what it signs in with permits that at most.
+
+    People are shown the first one as "Owner".
+    """
+    shown = "Owner" if name == "owner" else name
+    return NewEvent(MACHINE_ADDED, {"userName": name, "name": shown, "role": role.value})
 
 
 def pat_added(token_id: str, digest: bytes, role: TokenRole, expires_at_us: int | None) -> NewEvent:
@@ -40,6 +49,42 @@ def pat_added(token_id: str, digest: bytes, role: TokenRole, expires_at_us: int 
 def pat_removed(token_id: str) -> NewEvent:
     """The token is good for nothing from now on."""
     return NewEvent(PAT_REMOVED, {"tokenId": token_id})
+
+
+def token_added(token_id: str, digest: bytes, role: TokenRole, expires_at_us: int, *, for_api: bool) -> NewEvent:
+    """The service account signed in and holds the access token whose SHA-256 is `digest`."""
+    payload: dict[str, object] = {
+        "tokenId": token_id,
+        "digest": digest.hex(),
+        "role": role.value,
+        "expiration": expires_at_us,
+    }
+    if for_api:
+        payload["forAPI"] = True
+    return NewEvent(TOKEN_ADDED, payload)
+
+
+def key_added(key_id: str, public_key: str, expires_at_us: int | None) -> NewEvent:
+    """Assertions signed with the private half of `public_key` (PEM) sign the user in."""
+    payload: dict[str, object] = {"keyId": key_id, "publicKey": public_key}
+    if expires_at_us is not None:
+        payload["expirationDate"] = expires_at_us
+    return NewEvent(KEY_ADDED, payload)
+
+
+def key_removed(key_id: str) -> NewEvent:
+    """The key signs nobody in any more."""
+    return NewEvent(KEY_REMOVED, {"keyId": key_id})
+
+
+def secret_set(digest: bytes) -> NewEvent:
+    """The client secret whose SHA-256 is `digest` signs the user in, and no earlier one."""
+    return NewEvent(SECRET_SET, {"digest": digest.hex()})
+
+
+def signing_key_added(key_id: str, public_key: str, private_key: str) -> NewEvent:
+    """The instance signs id tokens with this key; `private_key` is sealed."""
+    return NewEvent(SIGNING_KEY_ADDED, {"keyId": key_id, "publicKey": public_key, "privateKey": private_key})
 
 
 def member_added(user_id: UserId, roles: Sequence[str]) -> NewEvent:

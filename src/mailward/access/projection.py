@@ -8,27 +8,53 @@ from mailward.db.database import Transaction
 from mailward.eventstore.event import RecordedEvent
 
 _ADD_USER = """
-    INSERT INTO users (id, name, display_name, sequence, created_at_us, changed_at_us)
-    VALUES (:id, :name, :display_name, :sequence, :at, :at)
+    INSERT INTO users (id, name, display_name, role, sequence, created_at_us, changed_at_us)
+    VALUES (:id, :name, :display_name, :role, :sequence, :at, :at)
 """
 _TOUCH_USER = "UPDATE users SET sequence = :sequence, changed_at_us = :at WHERE id = :id"
 _ADD_TOKEN = """
-    INSERT INTO tokens (id, user_id, digest, role, created_at_us, expires_at_us)
-    VALUES (:id, :user_id, :digest, :role, :at, :expires_at)
+    INSERT INTO tokens (id, user_id, digest, role, kind, for_api, created_at_us, expires_at_us)
+    VALUES (:id, :user_id, :digest, :role, :kind, :for_api, :at, :expires_at)
+"""
+_REMOVE_OVERDUE = "DELETE FROM tokens WHERE user_id = :user_id AND kind = 'access' AND expires_at_us <= :at"
+_ADD_KEY = """
+    INSERT INTO machine_keys (id, user_id, public_key, created_at_us, expires_at_us)
+    VALUES (:id, :user_id, :public_key, :at, :expires_at)
+"""
+_REMOVE_KEY = "DELETE FROM machine_keys WHERE id = :id"
+_SET_SECRET = "UPDATE users SET secret_digest = :digest WHERE id = :id"
+_ADD_SIGNING_KEY = """
+    INSERT INTO signing_keys (id, public_key, private_key, created_at_us)
+    VALUES (:id, :public_key, :private_key, :at)
 """
 _REMOVE_TOKEN = "DELETE FROM tokens WHERE id = :id"
 _ADD_MEMBER = """
     INSERT INTO members (user_id, roles, sequence, created_at_us, changed_at_us)
     VALUES (:user_id, :roles, :sequence, :at, :at)
+    ON CONFLICT (user_id) DO UPDATE
+    SET roles = excluded.roles, sequence = excluded.sequence,
+        created_at_us = excluded.created_at_us, changed_at_us = excluded.changed_at_us
 """
 _CHANGE_MEMBER = """
     UPDATE members SET roles = :roles, sequence = :sequence, changed_at_us = :at WHERE user_id = :user_id
 """
-_REMOVE_MEMBER = "DELETE FROM members WHERE user_id = :user_id"
+# The row stays: removing a former member again tells when that was.
+_REMOVE_MEMBER = """
+    UPDATE members SET roles = NULL, sequence = :sequence, changed_at_us = :at WHERE user_id = :user_id
+"""
+
+
+_EMPTY = (
+    "DELETE FROM signing_keys",
+    "DELETE FROM machine_keys",
+    "DELETE FROM members",
+    "DELETE FROM tokens",
+    "DELETE FROM users",
+)
 
 
 class AccessProjection:
-    """Tables `users`, `tokens` and `members`."""
+    """Tables `users`, `tokens`, `members`, `machine_keys` and `signing_keys`."""
 
     name = "access"
 
@@ -39,23 +65,35 @@ class AccessProjection:
 
     def reset(self, tx: Transaction) -> None:
         """Empty the tables, so that all events can be applied again."""
-        for statement in ("DELETE FROM members", "DELETE FROM tokens", "DELETE FROM users"):
+        for statement in _EMPTY:
             tx.execute(statement)
 
 
 def _machine_added(tx: Transaction, event: RecordedEvent) -> None:
-    name, display_name = event.payload["userName"], event.payload["name"]
+    user = event.payload
     tx.execute(
         _ADD_USER,
         id=event.aggregate_id,
-        name=name,
-        display_name=display_name,
+        name=user["userName"],
+        display_name=user["name"],
+        role=user["role"],
         sequence=event.version,
         at=event.at_us,
     )
 
 
 def _pat_added(tx: Transaction, event: RecordedEvent) -> None:
+    _add_token(tx, event, "pat", for_api=True)
+    _touch(tx, event)
+
+
+def _token_added(tx: Transaction, event: RecordedEvent) -> None:
+    """A sign-in changes nothing about the user. What it held before and is overdue goes."""
+    tx.execute(_REMOVE_OVERDUE, user_id=event.aggregate_id, at=event.at_us)
+    _add_token(tx, event, "access", for_api=bool(event.payload.get("forAPI")))
+
+
+def _add_token(tx: Transaction, event: RecordedEvent, kind: str, *, for_api: bool) -> None:
     token = event.payload
     tx.execute(
         _ADD_TOKEN,
@@ -63,10 +101,45 @@ def _pat_added(tx: Transaction, event: RecordedEvent) -> None:
         user_id=event.aggregate_id,
         digest=bytes.fromhex(token["digest"]),
         role=token["role"],
+        kind=kind,
+        for_api=for_api,
         at=event.at_us,
         expires_at=token.get("expiration"),
     )
+
+
+def _key_added(tx: Transaction, event: RecordedEvent) -> None:
+    key = event.payload
+    tx.execute(
+        _ADD_KEY,
+        id=key["keyId"],
+        user_id=event.aggregate_id,
+        public_key=key["publicKey"],
+        at=event.at_us,
+        expires_at=key.get("expirationDate"),
+    )
     _touch(tx, event)
+
+
+def _key_removed(tx: Transaction, event: RecordedEvent) -> None:
+    tx.execute(_REMOVE_KEY, id=event.payload["keyId"])
+    _touch(tx, event)
+
+
+def _secret_set(tx: Transaction, event: RecordedEvent) -> None:
+    tx.execute(_SET_SECRET, id=event.aggregate_id, digest=bytes.fromhex(event.payload["digest"]))
+    _touch(tx, event)
+
+
+def _signing_key_added(tx: Transaction, event: RecordedEvent) -> None:
+    key = event.payload
+    tx.execute(
+        _ADD_SIGNING_KEY,
+        id=key["keyId"],
+        public_key=key["publicKey"],
+        private_key=key["privateKey"],
+        at=event.at_us,
+    )
 
 
 def _pat_removed(tx: Transaction, event: RecordedEvent) -> None:
@@ -92,13 +165,18 @@ def _write_member(statement: str, tx: Transaction, event: RecordedEvent) -> None
 
 
 def _member_removed(tx: Transaction, event: RecordedEvent) -> None:
-    tx.execute(_REMOVE_MEMBER, user_id=event.payload["userId"])
+    tx.execute(_REMOVE_MEMBER, user_id=event.payload["userId"], sequence=event.version, at=event.at_us)
 
 
 _HANDLERS: dict[str, Callable[[Transaction, RecordedEvent], None]] = {
     events.MACHINE_ADDED: _machine_added,
     events.PAT_ADDED: _pat_added,
     events.PAT_REMOVED: _pat_removed,
+    events.TOKEN_ADDED: _token_added,
+    events.KEY_ADDED: _key_added,
+    events.KEY_REMOVED: _key_removed,
+    events.SECRET_SET: _secret_set,
+    events.SIGNING_KEY_ADDED: _signing_key_added,
     events.MEMBER_ADDED: _member_added,
     events.MEMBER_CHANGED: _member_changed,
     events.MEMBER_REMOVED: _member_removed,

@@ -8,12 +8,14 @@ from mailward import log
 from mailward.access.access import Access
 from mailward.access.tokens import Caller
 from mailward.api.errors import zitadel_error
+from mailward.api.hosts import Hosts
 from mailward.eventstore.event import Editor
 from mailward.ids import UserId
 from mailward.proto.zitadel import options_pb2
 from mailward.rpc.service import Call, Code, RpcError
 
 _SCHEME = "Bearer "
+_OURS = ("zitadel.", "mailward.")  #: not health and reflection, which answer any host
 _AUTHENTICATED = "authenticated"  #: the permission that every known caller has
 
 
@@ -24,13 +26,17 @@ class Guard:
     ours there are no memberships, only permissions.
     """
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, hosts: Hosts | None = None) -> None:
+        """`hosts`: which are ours; None: all."""
         self._access = access
+        self._hosts = hosts or Hosts(())
         self._permissions: dict[str, str] = {}  #: by full name of the method; "": nobody needs to be known
 
     async def __call__(self, method: MethodDescriptor, call: Call) -> Caller | None:
         """Return the caller; None for a method that is open to all. Raises RpcError, Unavailable."""
         permission = self._permission(method)
+        if method.full_name.startswith(_OURS):
+            self._check_host(call)
         if not permission:
             return None
         of_zitadel = method.full_name.startswith("zitadel.")
@@ -42,6 +48,20 @@ class Guard:
         if permission != _AUTHENTICATED and permission not in caller.permissions:
             raise RpcError(Code.PERMISSION_DENIED, f"this token lacks the permission {permission}")
         return caller
+
+    async def anybody(self, call: Call) -> Caller:
+        """Return who calls a route of ZITADEL's that asks for no permission. Raises RpcError, Unavailable."""
+        self._check_host(call)
+        return await self._caller(call, of_zitadel=True)
+
+    def _check_host(self, call: Call) -> None:
+        stranger = self._hosts.stranger(call.metadata)
+        if stranger is not None:
+            raise RpcError(
+                Code.NOT_FOUND,
+                f"unable to set instance using origin {stranger} (ExternalDomain is {', '.join(self._hosts.domains)}): "
+                "Instance not found. Check the host name, or add it by --external-domain",
+            )
 
     def _permission(self, method: MethodDescriptor) -> str:
         known = self._permissions.get(method.full_name)

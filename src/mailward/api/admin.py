@@ -1,8 +1,10 @@
 """ZITADEL's AdminService: one short method per RPC. Those that are missing here answer UNIMPLEMENTED."""
 
+from mailward.access.access import Access
 from mailward.access.audit import Audit
 from mailward.api.admin_email import EmailMethods
 from mailward.api.admin_events import EventMethods
+from mailward.api.admin_members import MemberMethods
 from mailward.api.admin_settings import SettingsMethods
 from mailward.api.admin_sms import SMSMethods
 from mailward.api.admin_smtp import SMTPMethods
@@ -15,7 +17,7 @@ from mailward.rpc.service import Call
 from mailward.settings.commands import InstanceSettings
 
 
-class Admin(SMTPMethods, EmailMethods, SMSMethods, SettingsMethods, EventMethods, ViewMethods):
+class Admin(SMTPMethods, EmailMethods, SMSMethods, SettingsMethods, MemberMethods, EventMethods, ViewMethods):
     """The implementation that is registered for zitadel.admin.v1.AdminService."""
 
     def __init__(
@@ -25,12 +27,14 @@ class Admin(SMTPMethods, EmailMethods, SMSMethods, SettingsMethods, EventMethods
         sms: SMSProviders,
         settings: InstanceSettings,
         audit: Audit,
+        access: Access,
     ) -> None:
         self.providers = providers
         self.tests = tests
         self.sms = sms
         self.settings = settings
         self.audit = audit
+        self.access = access
 
     async def healthz(self, request: admin.HealthzRequest, call: Call) -> admin.HealthzResponse:
         """Say that the server is there."""

@@ -13,6 +13,7 @@ import msgspec
 
 from mailward.access.access import Access
 from mailward.access.roles import MESSAGE_SEND
+from mailward.api.hosts import Hosts
 from mailward.api.messages import MessageLimits
 from mailward.delivery.submission import Submission, Submissions
 from mailward.errors import MailwardError
@@ -63,6 +64,7 @@ class Quick:
         submissions: Submissions,
         rest: RestGateway,
         *,
+        hosts: Hosts,
         draw_id: Callable[[], int],
         now_us: Callable[[], int],
         limits: MessageLimits,
@@ -70,6 +72,7 @@ class Quick:
         self._access = access
         self._submissions = submissions
         self._rest = rest
+        self._hosts = hosts
         self._method = rest.method("POST", PATH)
         self._draw_id = draw_id
         self._now_us = now_us
@@ -83,6 +86,8 @@ class Quick:
             if name not in _PLAIN_FIELDS:
                 return None
         get = request.headers.get
+        if self._hosts.domains and self._hosts.stranger({"host": get("host")}) is not None:
+            return None
         if not get("content-type", _JSON).startswith(_JSON) or not (token := get("authorization")).startswith(_SCHEME):
             return None
         caller = self._access.remembered(token[len(_SCHEME) :])

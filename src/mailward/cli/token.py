@@ -23,7 +23,7 @@ def command() -> None:
     """Make, list and revoke access tokens."""
 
 
-def _duration(_ctx: click.Context, _param: click.Parameter, text: str | None) -> int | None:
+def duration(_ctx: click.Context, _param: click.Parameter, text: str | None) -> int | None:
     """Return the microseconds that `text` means, e.g. "90d"."""
     if text is None:
         return None
@@ -36,7 +36,7 @@ def _duration(_ctx: click.Context, _param: click.Parameter, text: str | None) ->
 @command.command()
 @click.option("--role", type=click.Choice([role.value for role in TokenRole]), required=True, help="What it may do.")
 @click.option("--name", required=True, help="Whom it is for; shown in lists and as editor of changes.")
-@click.option("--expires-in", "expires_in_us", callback=_duration, metavar="90d", help="Lifetime. [default: no end]")
+@click.option("--expires-in", "expires_in_us", callback=duration, metavar="90d", help="Lifetime. [default: no end]")
 @click.option(
     "--stdin", "from_stdin", is_flag=True, help="Take the token from stdin, where secrets are made elsewhere."
 )

@@ -154,6 +154,12 @@ class RestGateway:
         response.headers += self._cache_headers()
         return response
 
+    def refuse(self, request: Request, error: RpcError) -> Response:
+        """Return the answer that a path beside the services gives for `error`, in the gateway's style."""
+        response = self._refuse(request, GATEWAY, error)
+        response.headers += self._cache_headers()
+        return response
+
     def _refuse(self, request: Request, style: RestStyle, error: RpcError, request_id: str = "") -> Response:
         status = error.http_status or STATUS[error.code]
         body: dict[str, Any]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.golden.assertions import ServiceKey
 from tests.support.golden.matchers import ABSENT, diff
 from tests.support.golden.sinks import Mail, Sinks
 from tests.support.golden.target import Answer, Target
@@ -31,13 +32,17 @@ class Session:
 class Player:
     """Plays sessions against one server."""
 
-    def __init__(self, target: Target, sinks: Sinks) -> None:
-        self._target, self._sinks = target, sinks
+    def __init__(self, target: Target, sinks: Sinks, key: ServiceKey, client: str) -> None:
+        """`key`: file of a service account with IAM_OWNER; `client`: "id:secret" of one."""
+        self._target, self._sinks, self._key = target, sinks, key
+        id, _, secret = client.partition(":")
+        self._given = {"client.id": id, "client.secret": secret, "key.user": key.user}
 
     def play(self, session: Session) -> list[str]:
         """Play `session` from an empty server on; return what differs as readable lines, none when nothing does."""
         self._empty()
-        variables: dict[str, Any] = {"base": f"http://{self._target.host}:{self._target.port}"}
+        base = f"http://{self._target.host}:{self._target.port}"
+        variables: dict[str, Any] = {"base": base, **self._given}
         report = []
         for number, step in enumerate(session.steps, 1):
             lines = self._step(step, variables)
@@ -46,7 +51,9 @@ class Player:
         return report
 
     def _step(self, step: dict[str, Any], variables: dict[str, Any]) -> list[str]:
-        step = _expand(step, lambda name: self._value(name, variables))
+        changes = _expand(step.get("jwt", {}), lambda name: self._value(name, variables))
+        signed = {"jwt": self._key.assertion(variables["base"], changes)} if "${jwt}" in str(step) else {}
+        step = _expand(step, lambda name: self._value(name, {**variables, **signed}))
         answer = _shown(self._sinks.next_mail(step["mail"])) if "mail" in step else self._target.call(step)
         lines = _compare(step["expect"], answer)
         if lines and any(not _compare(other, answer) for other in step.get("also_ok", [])):

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlencode
 
 import grpc
 from google.protobuf import descriptor_pool, json_format, message_factory
@@ -85,6 +85,11 @@ class Target:
         elif "raw" in step:
             body = step["raw"].encode()
             headers["content-type"] = "application/json"
+        elif "form" in step:
+            body = urlencode(step["form"]).encode()
+            headers["content-type"] = "application/x-www-form-urlencoded"
+        if "basic" in step:
+            headers["authorization"] = "Basic " + base64.b64encode(step["basic"].encode()).decode()
         if step.get("gzip"):
             body = gzip.compress(body)
         headers.update(step.get("headers", {}))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mailward.access.tokens import Caller
 from mailward.api.access import Guard
 from mailward.api.admin import Admin
+from mailward.api.hosts import Hosts
 from mailward.api.messages import MessageLimits, Messages
 from mailward.api.quick import PATH, Quick
 from mailward.api.services import registry
@@ -96,10 +97,10 @@ def ask(
         common: Any = {"draw_id": lambda: next(ids), "now_us": lambda: NOW, "limits": limits}
         nothing: Any = None
         messages = Messages(nothing, recorder, hostname="h", waits_for=str, **common)  # type: ignore[arg-type]
-        admin = Admin(nothing, nothing, nothing, nothing, nothing)
+        admin = Admin(nothing, nothing, nothing, nothing, nothing, nothing)
         services = registry(Guard(access), admin, messages, nothing, nothing, max_message_bytes=100_000)  # type: ignore[arg-type]
         rest = RestGateway(services, now=lambda: NOW / 1e6)
-        short = Quick(access, recorder, rest, **common)  # type: ignore[arg-type]
+        short = Quick(access, recorder, rest, hosts=Hosts(()), **common)  # type: ignore[arg-type]
         app = App(services, rest, {}, rest_limit=rest.max_body, shortcuts={PATH: short} if quick else {})
         target = f"{PATH}?{query}" if query else PATH
         request = Request(method, target.encode(), PATH, query, Headers.of(fields), body)

@@ -1,0 +1,170 @@
+"""Service accounts and members on both engines: what is given works at once, what is taken is gone."""
+
+from collections.abc import Callable
+from itertools import count
+
+import pytest
+
+from mailward.access import assertion
+from mailward.access.access import Access, open_access
+from mailward.access.accounts import Accounts
+from mailward.access.assertion import BadAssertion
+from mailward.access.projection import AccessProjection
+from mailward.access.roles import TokenRole
+from mailward.db.database import Database, Row, Transaction
+from mailward.errors import AlreadyExists, FailedPrecondition, NotFound
+from mailward.eventstore import projection
+from mailward.ids import UserId
+from mailward.secretbox import SecretBox
+
+US, START_US = "https://mail.example.com", 1_800_000_000_000_000
+EDITOR = UserId("298765432109870001")
+TABLES = ("users", "tokens", "members", "machine_keys", "signing_keys")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.us = START_US
+
+    def __call__(self) -> int:
+        return self.us
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def access(database: Database, clock: Clock) -> Access:
+    return await open_access(database, _ids(), clock)
+
+
+@pytest.fixture
+def accounts(database: Database, access: Access, clock: Clock) -> Accounts:
+    return Accounts(database, SecretBox([bytes(32)]), access, _ids(5_000), clock)
+
+
+def _ids(first: int = 1) -> Callable[[], int]:
+    numbers = count(298_765_432_109_880_000 + first)
+    return lambda: next(numbers)
+
+
+def signed(file: dict[str, str], clock: Clock) -> str:
+    now_s = clock.us // 1_000_000
+    claims = {"iss": file["userId"], "sub": file["userId"], "aud": US, "iat": now_s, "exp": now_s + 60}
+    return assertion.sign(file["key"], file["keyId"], claims)
+
+
+async def test_a_key_file_signs_its_user_in_until_it_is_revoked(accounts: Accounts, clock: Clock) -> None:
+    file = await accounts.create_key(TokenRole.OWNER, "terraform")
+
+    assert await accounts.by_assertion(signed(file, clock), US) == file["userId"]
+    await accounts.revoke_key(file["keyId"])
+
+    with pytest.raises(BadAssertion, match="kid"):
+        await accounts.by_assertion(signed(file, clock), US)
+    with pytest.raises(NotFound):
+        await accounts.revoke_key(file["keyId"])
+
+
+async def test_a_key_ends_at_its_expiry(accounts: Accounts, clock: Clock) -> None:
+    file = await accounts.create_key(TokenRole.OWNER, "terraform", 90 * 1_000_000)
+    clock.us += 91 * 1_000_000
+
+    with pytest.raises(BadAssertion, match="expired"):
+        await accounts.by_assertion(signed(file, clock), US)
+
+
+async def test_an_access_token_permits_what_its_user_may_for_twelve_hours(
+    accounts: Accounts, access: Access, clock: Clock
+) -> None:
+    file = await accounts.create_key(TokenRole.VIEWER, "grafana")
+    user_id = UserId(file["userId"])
+
+    token = await accounts.issue(user_id, for_api=True, peer="127.0.0.1:1")
+
+    caller = await access.authenticate(token)
+    assert caller is not None and caller.roles == {"IAM_OWNER_VIEWER"} and "iam.read" in caller.permissions
+    clock.us += 12 * 3600 * 1_000_000
+    assert await access.authenticate(token) is None
+
+
+async def test_a_token_without_the_apis_audience_is_no_good_for_it(accounts: Accounts, access: Access) -> None:
+    file = await accounts.create_key(TokenRole.OWNER, "sdk")
+
+    token = await accounts.issue(UserId(file["userId"]), for_api=False, peer="")
+
+    assert await access.authenticate(token) is None
+    assert access.remembered(token) is None
+    assert await access.authenticate(token, for_api=False) is not None
+
+
+async def test_who_lost_a_membership_gets_no_other_role_by_signing_in(accounts: Accounts, access: Access) -> None:
+    file = await accounts.create_key(TokenRole.VIEWER, "grafana")
+    await access.remove_member(UserId(file["userId"]), EDITOR)
+
+    token = await accounts.issue(UserId(file["userId"]), for_api=True, peer="")
+
+    caller = await access.authenticate(token)
+    assert caller is not None and not caller.is_member and caller.permissions == frozenset()
+
+
+async def test_a_client_secret_replaces_the_one_before(accounts: Accounts) -> None:
+    first = await accounts.create_client(TokenRole.OWNER, "ci")
+    second = await accounts.create_client(TokenRole.OWNER, "ci")
+
+    assert await accounts.by_secret("ci", first) is None
+    assert await accounts.by_secret("ci", second) is not None
+    with pytest.raises(NotFound):
+        await accounts.by_secret("nobody", second)
+
+
+async def test_two_nodes_sign_with_one_key(database: Database, access: Access, clock: Clock) -> None:
+    box = SecretBox([bytes(32)])
+    here, there = (Accounts(database, box, access, _ids(n), clock) for n in (7_000, 8_000))
+
+    assert await here.public_keys() == await there.public_keys()
+
+
+async def test_roles_given_and_taken_count_for_tokens_that_are_out(access: Access) -> None:
+    made = await access.create_token(TokenRole.SENDER, "app")
+    user_id = made.row.user_id
+
+    await access.add_member(user_id, ["IAM_OWNER_VIEWER"], EDITOR)
+    caller = await access.authenticate(made.text)
+    assert caller is not None and "iam.read" in caller.permissions
+    await access.remove_member(user_id, EDITOR)
+
+    caller = await access.authenticate(made.text)
+    assert caller is not None and not caller.is_member and "iam.read" not in caller.permissions
+    with pytest.raises(FailedPrecondition):
+        await access.add_member(UserId("1"), [], EDITOR)
+    await access.add_member(user_id, [], EDITOR)
+    with pytest.raises(AlreadyExists):
+        await access.add_member(user_id, ["IAM_OWNER"], EDITOR)
+
+
+def dump(tx: Transaction) -> dict[str, list[Row]]:
+    return {table: sorted(tx.fetch(f"SELECT * FROM {table}"), key=repr) for table in TABLES}
+
+
+def rebuild(tx: Transaction) -> int:
+    return projection.rebuild(tx, [AccessProjection()])
+
+
+async def test_a_rebuild_gives_the_same_tables(
+    database: Database, accounts: Accounts, access: Access, clock: Clock
+) -> None:
+    file = await accounts.create_key(TokenRole.OWNER, "a")
+    await accounts.create_client(TokenRole.VIEWER, "b")
+    await accounts.issue(UserId(file["userId"]), for_api=True, peer="x")
+    clock.us += 13 * 3600 * 1_000_000
+    await accounts.issue(UserId(file["userId"]), for_api=False, peer="x")
+    await accounts.public_keys()
+    await access.remove_member(UserId(file["userId"]), EDITOR)
+    before = await database.read(dump)
+
+    assert await database.write(rebuild) > 0
+
+    assert await database.read(dump) == before
