@@ -59,6 +59,7 @@ from mailward.smtpd.tls import self_signed, server_context
 from mailward.store import data_dir, locked, node_name, now_us, open_store, secret_box, write_private
 from mailward.transport import smtp
 from mailward.transport.base import Deadlines
+from mailward.transport.policy import address_check
 from mailward.transport.ways import transport_to
 
 OWNER_TOKEN_FILE = "owner.token"
@@ -127,7 +128,8 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
         stack.push_async_callback(listener.stop, settings.shutdown_s / 2)
 
         sms = SMSProviders(store.database, secrets, instance=access.instance, new_id=ids, now_us=now_us)
-        tests = ProviderTests(providers, smtp.test, new_id=ids, now_us=now_us)
+        check = address_check(settings.egress_deny)
+        tests = ProviderTests(providers, partial(smtp.test, check=check), new_id=ids, now_us=now_us)
         limits = MessageLimits(message_bytes=settings.max_message_bytes, recipients=settings.max_recipients)
         messages = Messages(
             store.database,
@@ -141,7 +143,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
         hosts = Hosts(settings.external_domain)
         quick = partial(Quick, access, submissions, hosts=hosts, draw_id=ids, now_us=now_us, limits=limits)
         admin = Admin(providers, tests, sms, instance_settings, Audit(store.database), access)
-        extended = ProviderMethods(providers, tests, Extension(providers, tests, smtp.login))
+        extended = ProviderMethods(providers, tests, Extension(providers, tests, partial(smtp.login, check=check)))
         guard = Guard(access, hosts)
         oauth = OAuth(access, Accounts(store.database, secrets, access, ids, now_us), hosts)
         app = _app(
@@ -222,7 +224,7 @@ async def _start_worker(
             life.owner,
             life.ids,
             plan=lambda: watch.plan,
-            transport=transport_to,
+            transport=partial(transport_to, check=address_check(settings.egress_deny)),
             now_us=now_us,
             policy=_policy(settings),
             is_sure=life.is_sure,

@@ -102,6 +102,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ca_file: Annotated[
         str, Meta(description="PEM file of certificate authorities trusted beside the system's, for providers.")
     ] = ""
+    egress_deny: Annotated[
+        tuple[str, ...],
+        Meta(
+            description='Networks (CIDR, "private", "loopback") where no provider may be. '
+            "Link-local, metadata and multicast addresses are denied always."
+        ),
+    ] = ()
     final_reply_s: Annotated[
         float, Meta(gt=0, le=3600, description="Longest wait for the answer to the final dot, in seconds.")
     ] = 600.0
@@ -231,6 +238,13 @@ def _check_together(settings: Settings) -> None:
         raise InvalidArgument("CONFIG-door", "role smtp needs an address for the door: smtp is empty")
     if settings.node_dead_after_s < 3 * settings.heartbeat_s:
         raise InvalidArgument("CONFIG-dead", "node_dead_after_s must be at least three times heartbeat_s")
+    for network in settings.egress_deny:
+        if network in ("private", "loopback"):
+            continue
+        try:
+            ip_network(network)
+        except ValueError as error:
+            raise InvalidArgument("CONFIG-egress", f"egress_deny: {error}") from None
     for network in settings.smtp_open_from:
         try:
             ip_network(network)

@@ -2,6 +2,7 @@
 
 import json
 import socket
+from pathlib import Path
 
 from tests.support.program import Program
 from tests.support.sink import Sink
@@ -90,3 +91,12 @@ def test_only_owners_change_and_test(program: Program) -> None:
     for verb in ("test", "rotate"):
         body = {"to": "a@example.net"} if verb == "test" else {"password": "x"}
         assert program.request("POST", f"{PROVIDERS}/{id}:{verb}", body, token=viewer).status == 403
+
+
+def test_what_the_egress_policy_denies_is_not_connected_to(tmp_path: Path, sink: Sink) -> None:
+    with Program(tmp_path / "data", "--egress-deny", "loopback") as program:
+        id = program.add_relay(sink.address)
+
+        report = program.request("POST", f"{PROVIDERS}/{id}:test", {"to": "ada@example.net"}).json
+
+        assert report["failure"]["code"] == "egress_denied"
