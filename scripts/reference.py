@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import click
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from msgspec import Meta
-from prometheus_client.metrics import MetricWrapperBase
 
 from mailward import config, errors, metrics
 from mailward.api import errors as api_errors
@@ -415,10 +414,11 @@ def _text(node: ast.expr, constants: Mapping[str, str]) -> str:
 def metrics_page() -> str:
     rows = []
     for metric in vars(metrics).values():
-        if isinstance(metric, MetricWrapperBase):
-            described = metric.describe()[0]
+        if isinstance(metric, metrics.Family):
+            described = metric.described()
             name = described.name + ("_total" if described.type == "counter" else "")
-            rows.append([code(name), described.type, ", ".join(map(code, metric._labelnames)), described.documentation])
+            rows.append([code(name), described.type, ", ".join(map(code, metric.label_names)), described.documentation])
+    assert rows, "metrics.py has no families"
     return f"""# Metrics
 
 Served at `/metrics` as Prometheus text, without a token. Base units; no address and no message id is ever in a label.

@@ -62,7 +62,13 @@ _Add = Callable[[list[str], _Child], None]
 class Family(Collector, Generic[_Child]):
     """A metric with its children, one for each combination of label values."""
 
-    def __init__(self, new: Callable[[], _Child], family: Callable[[], tuple[Metric, _Add[_Child]]]) -> None:
+    def __init__(
+        self,
+        new: Callable[[], _Child],
+        family: Callable[[], tuple[Metric, _Add[_Child]]],
+        label_names: tuple[str, ...],
+    ) -> None:
+        self.label_names = label_names
         self._new: Callable[[], _Child] = new
         self._family: Callable[[], tuple[Metric, _Add[_Child]]] = family
         self._children: dict[tuple[str, ...], _Child] = {}
@@ -74,6 +80,10 @@ class Family(Collector, Generic[_Child]):
         if child is None:
             child = self._children[values] = self._new()
         return child
+
+    def described(self) -> Metric:
+        """Return name, type and meaning, for the reference."""
+        return self._family()[0]
 
     def collect(self) -> Iterable[Metric]:
         metric, add = self._family()
@@ -87,7 +97,7 @@ def _counter(name: str, help: str, *labels: str) -> Family[Number]:
         metric = CounterMetricFamily(f"mailward_{name}", help, labels=labels)
         return metric, lambda values, child: metric.add_metric(values, child.value)
 
-    return Family(Number, family)
+    return Family(Number, family, labels)
 
 
 def _gauge(name: str, help: str, *labels: str) -> Family[Number]:
@@ -95,7 +105,7 @@ def _gauge(name: str, help: str, *labels: str) -> Family[Number]:
         metric = GaugeMetricFamily(f"mailward_{name}", help, labels=labels)
         return metric, lambda values, child: metric.add_metric(values, child.value)
 
-    return Family(Number, family)
+    return Family(Number, family, labels)
 
 
 def _histogram(name: str, help: str, bounds: tuple[float, ...], *labels: str) -> Family[Spread]:
@@ -108,7 +118,7 @@ def _histogram(name: str, help: str, bounds: tuple[float, ...], *labels: str) ->
 
         return metric, add
 
-    return Family(lambda: Spread(bounds), family)
+    return Family(lambda: Spread(bounds), family, labels)
 
 
 messages_accepted = _counter("messages_accepted_total", "Messages made durable and acknowledged.", "ingress", "lane")
