@@ -26,12 +26,16 @@ from mailward.api.messages import MessageLimits, Messages
 from mailward.api.oauth import OAuth
 from mailward.api.plain import plain_routes
 from mailward.api.providers import ProviderMethods
+from mailward.api.queue import Queue
 from mailward.api.quick import PATH, Quick
 from mailward.api.routing import Routing
 from mailward.api.services import registry
 from mailward.config import Settings
 from mailward.db.database import Database, Transaction
+from mailward.delivery.census import Census
+from mailward.delivery.control import Control
 from mailward.delivery.elsewhere import Elsewhere
+from mailward.delivery.housekeeping import Housekeeper, Keep
 from mailward.delivery.lease import Owner
 from mailward.delivery.life import Life, Pace
 from mailward.delivery.retry import RetryPolicy
@@ -140,15 +144,23 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
             waits_for=lambda: (reason_to_wait(watch.current) if not watch.plan else "") or worker.waits_for(),
             limits=limits,
         )
+        census = Census(store.database, now_us)
+        census.start()
+        stack.push_async_callback(census.stop)
+        keep = Keep(content_days=settings.content_days, message_days=settings.message_days)
+        housekeeper = Housekeeper(store.database, keep, now_us)
+        housekeeper.start()
+        stack.push_async_callback(housekeeper.stop)
+        control = Control(store.database, worker, submissions, instance=access.instance, draw_id=draw_id, now_us=now_us)
+        hand = Queue(store.database, control, census, waits_for=lambda: reason_to_wait(watch.current))
         hosts = Hosts(settings.external_domain)
         quick = partial(Quick, access, submissions, hosts=hosts, draw_id=ids, now_us=now_us, limits=limits)
         admin = Admin(providers, tests, sms, instance_settings, Audit(store.database), access)
         extended = ProviderMethods(providers, tests, Extension(providers, tests, partial(smtp.login, check=check)))
         guard = Guard(access, hosts)
         oauth = OAuth(access, Accounts(store.database, secrets, access, ids, now_us), hosts)
-        app = _app(
-            settings, store.database, guard, admin, messages, Routing(providers), extended, quick, oauth.routes()
-        )
+        services = partial(registry, guard, admin, messages, Routing(providers), extended, hand)
+        app = _app(settings, store.database, guard, access, services, quick, oauth.routes())
         port = HttpPort(
             app,
             max_body=app.max_body,
@@ -239,18 +251,14 @@ def _app(
     settings: Settings,
     database: Database,
     guard: Guard,
-    admin: Admin,
-    messages: Messages,
-    routing: Routing,
-    providers: ProviderMethods,
+    access: Access,
+    registry_of: Callable[..., Registry],
     quick: Callable[[RestGateway], Quick],
     sign_in: Mapping[str, Handler],
 ) -> App:
     serves_api = settings.role in ("all", "api")
-    if serves_api:
-        services = registry(guard, admin, messages, routing, providers, max_message_bytes=settings.max_message_bytes)
-    else:  # Health and metrics alone.
-        services = Registry(guard)
+    # Without the API: health and metrics alone.
+    services = registry_of(max_message_bytes=settings.max_message_bytes) if serves_api else Registry(guard)
     rest = RestGateway(services)
 
     async def store_answers() -> str | None:
@@ -262,7 +270,7 @@ def _app(
 
     routes = plain_routes(services, {"database": store_answers}, version=version("mailward"))
     if serves_api:
-        routes |= {**sign_in, me.PATH: me.Me(admin.access, guard, rest)}
+        routes |= {**sign_in, me.PATH: me.Me(access, guard, rest)}
     shortcuts = {PATH: quick(rest)} if serves_api else None
     return App(services, rest, routes, rest_limit=rest.max_body, shortcuts=shortcuts)
 

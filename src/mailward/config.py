@@ -96,6 +96,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             ge=0, le=100, description="How often to try again when it is unknown whether the provider took it. 0: hold."
         ),
     ] = 1
+    content_days: Annotated[
+        int,
+        Meta(ge=0, le=36_500, description="Days after which the content of a finished message is removed. 0: never."),
+    ] = 7
+    message_days: Annotated[
+        int, Meta(ge=0, le=36_500, description="Days after which a finished message is removed. 0: never.")
+    ] = 30
     allow_cleartext_auth: Annotated[
         bool, Meta(description="Let provider passwords travel unencrypted to hosts other than loopback.")
     ] = False

@@ -92,3 +92,20 @@ class Unavailable(MailwardError):
 
 class Internal(MailwardError):
     """A fault of ours or of a peer we depend on, e.g. a mail server that refused a test mail."""
+
+
+def refusal_reason(error: BaseException) -> str:
+    """Return the word under which the refusal of a message for `error` is counted."""
+    match error:
+        case TooLarge():
+            return "size"
+        case ResourceExhausted():
+            return "limit"
+        case IdempotencyConflict():
+            return "idempotency"
+        case PermissionDenied():
+            return "permission"
+        case MailwardError() if not isinstance(error, Unavailable):
+            return "syntax"
+        case _:
+            return "unavailable"

@@ -162,6 +162,16 @@ def message_expired(message_id: int, recipient: str, *, lane: str) -> None:
     write("warning", "message.expired", message_id=message_id, recipient=masked(recipient))
 
 
+def recipients_held(count: int) -> None:
+    """There are more recipients than before of whom nobody knows whether the provider took them: decide."""
+    write("error", "recipients.held", count=count, see="GET /v1/messages?state=uncertain")
+
+
+def queue_changed(action: str, *, editor: str, count: int, message_id: int | None = None) -> None:
+    """An operator did `action` to `count` recipients."""
+    write("info", "queue.changed", action=action, editor=editor, count=count, message_id=message_id)
+
+
 def provider_changed(provider_id: str, event: str, *, editor: str) -> None:
     """An operator changed a provider. `event`: the stored event's type."""
     write("info", "provider.changed", provider_id=provider_id, change=event, editor=editor)

@@ -113,7 +113,11 @@ class Program:
         if "--database" in self.args:
             at = self.args.index("--database")
             store += self.args[at : at + 2]
-        command = [sys.executable, "-m", "mailward", *args, *store]
+        return self.run(*args, *store, input=input)
+
+    def run(self, *args: str, input: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run another command of the program."""
+        command = [sys.executable, "-m", "mailward", *args]
         return subprocess.run(command, input=input, capture_output=True, text=True, env=self.env, timeout=60)
 
     def remote_cli(self, *args: str) -> subprocess.CompletedProcess[str]:

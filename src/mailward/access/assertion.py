@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,8 @@ def read(text: str) -> Claim:
     key_id, issuer, subject = header.get("kid"), claims.get("iss"), claims.get("sub")
     if not isinstance(key_id, str) or not key_id:
         raise BadAssertion("the assertion's header names no key (kid)")
+    if not key_id.isprintable():
+        raise BadAssertion("the assertion's key id is no text (kid)")
     if not isinstance(issuer, str) or not issuer or issuer != subject:
         raise BadAssertion("the assertion's iss and sub must both be the user's id")
     return Claim(key_id, issuer, f"{parts[0]}.{parts[1]}".encode(), _bytes(parts[2]), claims)
@@ -105,7 +108,7 @@ def half_hash(access_token: str) -> str:
 
 def _seconds(claims: Mapping[str, Any], name: str) -> float:
     value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise BadAssertion(f"the assertion says no time ({name})")
     return value
 

@@ -17,6 +17,7 @@ MEMBER_ROLE = {TokenRole.OWNER: "IAM_OWNER", TokenRole.VIEWER: "IAM_OWNER_VIEWER
 
 MESSAGE_SEND = "message.send"
 MESSAGE_READ = "message.read"
+MESSAGE_MANAGE = "message.manage"  #: cancel, retry, replay, resolve anybody's
 MESSAGE_READ_ALL = "message.read.all"  #: beside message.read: not only the messages that the caller submitted
 
 _READ = frozenset({"iam.read", "iam.policy.read", "iam.member.read", "events.read"})
@@ -25,7 +26,7 @@ _WRITE = frozenset({"iam.write", "iam.policy.write", "iam.policy.delete", "iam.m
 
 #: Permissions per member role, in the order in which ZITADEL lists the roles of an instance.
 MEMBER_PERMISSIONS: dict[str, frozenset[str]] = {
-    "IAM_OWNER": _READ | _WRITE | _READ_MESSAGES | {MESSAGE_SEND},
+    "IAM_OWNER": _READ | _WRITE | _READ_MESSAGES | {MESSAGE_SEND, MESSAGE_MANAGE},
     "IAM_OWNER_VIEWER": _READ | _READ_MESSAGES,
     "IAM_ORG_MANAGER": frozenset(),
     "IAM_USER_MANAGER": frozenset(),

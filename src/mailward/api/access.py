@@ -52,7 +52,9 @@ class Guard:
     async def anybody(self, call: Call) -> Caller:
         """Return who calls a route of ZITADEL's that asks for no permission. Raises RpcError, Unavailable."""
         self._check_host(call)
-        return await self._caller(call, of_zitadel=True)
+        caller = await self._caller(call, of_zitadel=True)
+        self._admit(caller, _AUTHENTICATED, call)
+        return caller
 
     def _check_host(self, call: Call) -> None:
         stranger = self._hosts.stranger(call.metadata)

@@ -78,7 +78,7 @@ def lifetime(request: proto.SendMessageRequest, now_us: int) -> tuple[int | None
         return request.ttl or None, None
     if request.ttl:
         raise InvalidArgument("MESSAGE-lifetime", "give either ttl or expires_at", pointer="/ttl")
-    at_us = _us(request.expires_at)
+    at_us = us(request.expires_at)
     if at_us > now_us + MAX_LIFETIME_S * 1_000_000:
         raise InvalidArgument("MESSAGE-late", "expires_at lies more than 30 days ahead", pointer="/expires_at")
     return None, at_us
@@ -98,12 +98,13 @@ def filter_of(request: proto.ListMessagesRequest, sender: UserId | None) -> Mess
         status=status,
         recipient=recipient,
         tag=request.tag,
-        since_us=_us(request.created_after) if request.HasField("created_after") else None,
-        until_us=_us(request.created_before) if request.HasField("created_before") else None,
+        since_us=us(request.created_after) if request.HasField("created_after") else None,
+        until_us=us(request.created_before) if request.HasField("created_before") else None,
     )
 
 
-def _us(at: Timestamp) -> int:
+def us(at: Timestamp) -> int:
+    """Return the moment in µs since 1970."""
     return at.seconds * 1_000_000 + at.nanos // 1_000
 
 

@@ -7,10 +7,12 @@ import orjson
 from mailward.access.access import Access
 from mailward.access.queries import UserRow
 from mailward.api.access import Guard
+from mailward.api.errors import to_rpc
+from mailward.errors import MailwardError
 from mailward.ids import InstanceId
 from mailward.rpc.http import Request, Response
 from mailward.rpc.rest import RestGateway
-from mailward.rpc.service import Call, RpcError
+from mailward.rpc.service import Call, Code, RpcError
 
 PATH = "/auth/v1/users/me"
 
@@ -25,12 +27,17 @@ class Me:
 
     async def __call__(self, request: Request) -> Response:
         """Answer the caller's own user, in ZITADEL's shape."""
+        if request.method != "GET":
+            refusal = RpcError(Code.UNIMPLEMENTED, "Method Not Allowed", http_status=405)
+            return self._rest.refuse(request, refusal)
         call = Call(method=PATH, metadata=dict(request.headers), protocol="rest", peer=request.peer)
         try:
             caller = await self._guard.anybody(call)
+            user = await self._access.user(caller.user_id)
         except RpcError as error:
             return self._rest.refuse(request, error)
-        user = await self._access.user(caller.user_id)
+        except MailwardError as error:
+            return self._rest.refuse(request, to_rpc(error, call))
         assert user is not None, "users are never removed"
         body = orjson.dumps({"user": _shown(user, self._access.instance)})
         return Response(200, [("content-type", "application/json"), ("cache-control", "no-store")], body)

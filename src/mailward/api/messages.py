@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from mailward import log
 from mailward.access.tokens import Caller
 from mailward.api import convert_messages as convert
 from mailward.db.database import Database
@@ -12,7 +13,7 @@ from mailward.delivery.idempotency import Idempotency, check_key, keyed
 from mailward.delivery.lanes import lane_of
 from mailward.delivery.status import Status
 from mailward.delivery.submission import Submission, Submissions
-from mailward.errors import InvalidArgument, NotFound, TooLarge
+from mailward.errors import InvalidArgument, MailwardError, NotFound, TooLarge, refusal_reason
 from mailward.ids import MessageId, UserId, format_message_id, parse_message_id
 from mailward.message.complete import complete
 from mailward.message.envelope import Envelope
@@ -60,6 +61,14 @@ class Messages:
 
     async def send_message(self, request: proto.SendMessageRequest, call: Call) -> proto.SendMessageResponse:
         """Accept a message: it is on disk when this returns."""
+        try:
+            return await self._accept(request, call)
+        except MailwardError as error:
+            ingress = "http" if call.protocol == "rest" else "grpc"
+            log.message_refused(ingress=ingress, reason=refusal_reason(error), detail=str(error))
+            raise
+
+    async def _accept(self, request: proto.SendMessageRequest, call: Call) -> proto.SendMessageResponse:
         id = MessageId(self._draw_id())
         lane = lane_of(request.lane)
         lifetime_s, expires_at_us = convert.lifetime(request, self._now_us())

@@ -12,7 +12,7 @@ from mailward.access.access import Access
 from mailward.access.accounts import LIFETIME_S, Accounts
 from mailward.access.assertion import BadAssertion
 from mailward.api.hosts import Hosts, base_url
-from mailward.errors import NotFound
+from mailward.errors import MailwardError, NotFound, Unavailable
 from mailward.ids import UserId
 from mailward.rpc.http import Handler, Request, Response
 
@@ -169,6 +169,10 @@ def _answering(work: Callable[[Request], Awaitable[Response]]) -> Callable[[Requ
             if refusal.description:
                 body["error_description"] = refusal.description
             return _json(refusal.status, body)
+        except Unavailable as error:
+            return _json(503, {"error": "temporarily_unavailable", "error_description": error.message})
+        except MailwardError as error:
+            return _json(400, {"error": "invalid_request", "error_description": error.message})
 
     return run
 

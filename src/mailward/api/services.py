@@ -8,9 +8,10 @@ from mailward.api.errors import on_error
 from mailward.api.health import Health
 from mailward.api.messages import Messages
 from mailward.api.providers import ProviderMethods
+from mailward.api.queue import Queue
 from mailward.api.routing import Routing
 from mailward.proto.grpc.health.v1 import health_pb2
-from mailward.proto.mailward.v1 import messages_pb2, providers_pb2, routing_pb2
+from mailward.proto.mailward.v1 import messages_pb2, providers_pb2, queue_pb2, routing_pb2
 from mailward.proto.zitadel import admin_pb2
 from mailward.rpc.service import GATEWAY, PROBLEM, Guard, Registry
 
@@ -26,6 +27,7 @@ def registry(
     messages: Messages,
     routing: Routing,
     providers: ProviderMethods,
+    queue: Queue,
     *,
     max_message_bytes: int,
 ) -> Registry:
@@ -40,6 +42,11 @@ def registry(
     )
     services.add(routing_pb2.DESCRIPTOR.services_by_name["RoutingService"], routing, style=PROBLEM)
     services.add(providers_pb2.DESCRIPTOR.services_by_name["ProviderService"], providers, style=PROBLEM)
+    services.add(
+        queue_pb2.DESCRIPTOR.services_by_name["QueueService"],
+        queue,
+        style=replace(PROBLEM, statuses={"ReplayMessage": 202}),
+    )
     health = Health(lambda: True, services.services.keys())
     services.add(health_pb2.DESCRIPTOR.services_by_name["Health"], health)
     return services

@@ -8,6 +8,8 @@ import click
 #: noun → what it is for. The module of the same name defines `command`.
 _NOUNS = {
     "serve": "Run the gateway.",
+    "message": "Follow one message, and change its course.",
+    "queue": "Look into the queue, and change its course.",
     "token": "Make, list and revoke access tokens.",
     "event": "Read who changed what, when, and from where.",
     "provider": "Look at the providers of a running gateway, and test them.",

@@ -72,6 +72,23 @@ class Lease:
     route: str = ""  #: why it goes to another provider than the active one; "" when it does not
 
 
+def reserved(
+    message_id: MessageId,
+    owner: Owner,
+    lane: Lane,
+    envelope: Envelope,
+    content: bytes,
+    created_at_us: int,
+    expires_at_us: int,
+    uncertain_retries: int | None,
+) -> Lease:
+    """Return a lease on all recipients of a message that is about to be committed."""
+    due = tuple([Due(n, 0, 0) for n in range(len(envelope.recipients))])
+    return Lease(
+        message_id, owner, lane, envelope, content, due, created_at_us, expires_at_us, uncertain_retries, Phase.RESERVED
+    )
+
+
 def onward(lease: Lease, positions: Sequence[int], *, tried: tuple[ProviderId, ...], route: str) -> Lease:
     """Return a lease on those recipients of `lease` (by position) that go to another provider."""
     envelope = lease.envelope
@@ -154,3 +171,8 @@ class GivenBack(NamedTuple):
     ns: tuple[int, ...]
     mark: Mark | None  #: an open attempt that never reached the wire; it is forgotten
     at_us: int
+
+
+def given_back(lease: Lease, at_us: int) -> GivenBack:
+    """Return what to give back for `lease`."""
+    return GivenBack(lease.message_id, lease.owner, tuple(due.n for due in lease.due), lease.mark, at_us)

@@ -39,6 +39,14 @@ def get_message(tx: Transaction, id: MessageId, sender: UserId | None) -> Messag
     return _views(tx, [row])[0]
 
 
+_REPLAY = "SELECT 1 FROM replays WHERE replay_of = :id LIMIT 1"
+
+
+def was_replayed(tx: Transaction, id: MessageId) -> bool:
+    """Tell whether message `id` was sent again as another one."""
+    return tx.fetch_one(_REPLAY, id=id) is not None
+
+
 # The inner query bounds the scan, the outer one filters. LIKE only narrows by tag: the exact comparison is `_has_tag`.
 _PAGE = """
     SELECT id, sender, reverse_path, subject, size_bytes, smtputf8, ingress, tags, metadata,
@@ -56,10 +64,16 @@ _PAGE = """
      ORDER BY id DESC LIMIT :page_size
 """
 
+# Doubts are few and have an index, so that an operator finds them among any number of messages.
+_IN_DOUBT = "FROM messages WHERE id IN (SELECT message_id FROM recipients WHERE state = 'uncertain') AND"
+_PAGE_OF_DOUBTS = _PAGE.replace("FROM messages WHERE", _IN_DOUBT)
+
 _LAST_SCANNED = """
     SELECT min(id), count(*) FROM (
         SELECT id FROM messages WHERE id < :before AND id > :after ORDER BY id DESC LIMIT :scanned) AS m
 """
+
+_LAST_DOUBT = _LAST_SCANNED.replace("FROM messages WHERE", _IN_DOUBT)
 
 
 def list_messages(tx: Transaction, filter: MessageFilter, page_size: int, cursor: str = "") -> MessagePage:
@@ -75,8 +89,9 @@ def list_messages(tx: Transaction, filter: MessageFilter, page_size: int, cursor
         "after": -1 if filter.since_us is None else _id_at(filter.since_us, -_CLOCK_SLACK_MS),
         "scanned": _SCANNED,
     }
+    in_doubt = filter.status is Status.UNCERTAIN
     rows = tx.fetch(
-        _PAGE,
+        _PAGE_OF_DOUBTS if in_doubt else _PAGE,
         **bounds,
         sender=filter.sender or "",
         since_us=0 if filter.since_us is None else filter.since_us,
@@ -89,7 +104,7 @@ def list_messages(tx: Transaction, filter: MessageFilter, page_size: int, cursor
     if len(rows) == page_size:
         next_cursor = _format(rows[-1][0])
     else:
-        last, count = tx.fetch_one(_LAST_SCANNED, **bounds) or (None, 0)
+        last, count = tx.fetch_one(_LAST_DOUBT if in_doubt else _LAST_SCANNED, **bounds) or (None, 0)
         next_cursor = _format(last) if count == _SCANNED else ""
     return MessagePage(tuple(_views(tx, [row for row in rows if _has_tag(row, filter.tag)])), next_cursor)
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 
 from mailward import log, metrics
 from mailward.db.database import Database
@@ -11,7 +11,7 @@ from mailward.delivery import clock, queue
 from mailward.delivery.closer import Closer
 from mailward.delivery.hold import Hold, HoldLimits
 from mailward.delivery.lanes import Backlog, slots
-from mailward.delivery.lease import CloseAttempt, Due, GivenBack, Lane, Lease, Mark, Owner, Phase
+from mailward.delivery.lease import CloseAttempt, Lane, Lease, Mark, Owner, Phase, given_back, reserved
 from mailward.delivery.queue import LeaseLost
 from mailward.delivery.report import report_expired
 from mailward.delivery.retry import RetryPolicy
@@ -24,8 +24,7 @@ from mailward.transport.base import Gate, ProviderSettings, Transport
 
 # Our own mail wakes us; this is for what others put into the queue: commands, and with PostgreSQL other nodes.
 _POLL_S = {"sqlite": 5.0, "postgresql": 0.5}
-_BACK_OFF_FIRST_S = 0.1
-_BACK_OFF_LIMIT_S = 2.0
+_BACK_OFF_S = (0.1, 2.0)  # the first, the longest
 _EXPIRE_EVERY_US = 60_000_000
 _EXPIRE_AT_ONCE = 1_000
 _MANY = 1_000  # how much mail a backlog is taken for
@@ -33,10 +32,7 @@ _RECORD_S = 5.0  # what a stop allows the store beyond its deadline
 
 
 class Worker:
-    """Belongs to one event loop. `start`, then `stop`; in between it holds leases as `owner`.
-
-    It lives through a failing store: it sends nothing, keeps what it holds, and goes on when the store does.
-    """
+    """Belongs to one event loop. `start`, then `stop`. While the store fails it sends nothing and loses nothing."""
 
     def __init__(
         self,
@@ -74,8 +70,8 @@ class Worker:
             owner=lambda: self._owner,
         )  # fmt: skip
         reports = Reports(
-            store_failed=self._store_failed, freed=self._freed, give_back=self._give_back, lost=self._lose,
-            stir=self._stir,
+            store_failed=self._store_failed, freed=self._freed, give_back=self._give_back,
+            lost=self._lose, stir=self._stir,
         )  # fmt: skip
         self._senders = Senders(database, self._hold, self._closer, route, reports)
         self._feeder: asyncio.Task[None] | None = None
@@ -87,6 +83,7 @@ class Worker:
         self._returning: list[Lease] = []  # for the feeder to give back
         self._back_off_s = 0.0  # above 0 while the store fails
         self._stopping = False
+        self._held_claims = 0  # how many operators are at work
         #: Set while this life is over, because another node took it for dead and recovered what it held.
         self.lost = asyncio.Event()
 
@@ -101,9 +98,8 @@ class Worker:
         self._lose_all()
         if self._feeder is not None:
             await self._feeder
-        for lease in self._returning:
-            self._forget(lease)
-        self._returning = []
+        while self._returning:
+            self._forget(self._returning.pop())
         self._owner = owner
         self._senders.outlets.begin_anew()
         self._back_off_s = 0.0
@@ -159,6 +155,21 @@ class Worker:
         except Exception as error:  # The next life recovers what it finds.
             log.write("error", "worker.stopped", error=repr(error), unrecorded=len(self._hold.leases))
 
+    @asynccontextmanager
+    async def claims_held(self) -> AsyncIterator[None]:
+        """Give back what waits in memory, and claim nothing until the block ends; new mail goes on through memory."""
+        self._held_claims += 1
+        try:
+            try:
+                await self._return(self._senders.take_ready())
+            except Exception as error:
+                self._store_failed(error)
+                raise
+            yield
+        finally:
+            self._held_claims -= 1
+            self.wake()
+
     # For Submissions
 
     def reserve(
@@ -180,22 +191,11 @@ class Worker:
         outlet = self._senders.outlets.current
         if self._stopping or self._back_off_s or outlet is None or self.lost.is_set():
             return None
-        if not outlet.is_plain and self._senders.outlets.may_take(self._now_us()) == 0:
+        is_held_up = not outlet.is_plain and self._senders.outlets.may_take(self._now_us()) == 0
+        if is_held_up or not self._hold.has_room(len(content), lane, backlog=lane in self._backlog.lanes):
             return None
-        if not self._hold.has_room(len(content), lane, backlog=lane in self._backlog.lanes):
-            return None
-        lease = Lease(
-            message_id,
-            self._owner,
-            lane,
-            envelope,
-            content,
-            tuple([Due(n, 0, 0) for n in range(len(envelope.recipients))]),
-            created_at_us,
-            expires_at_us,
-            uncertain_retries,
-            Phase.RESERVED,
-        )
+        times = (created_at_us, expires_at_us, uncertain_retries)
+        lease = reserved(message_id, self._owner, lane, envelope, content, *times)
         if outlet.flowing and len(self._hold.leases) < slots(lane, outlet.total):
             lease.mark = Mark(AttemptId(self._ids()), outlet.hop.id)
         self._hold.add(lease)
@@ -240,7 +240,7 @@ class Worker:
                 self._lose_all()
             except Exception as error:
                 self._store_failed(error)
-                self._back_off_s = min(self._back_off_s * 2, _BACK_OFF_LIMIT_S)
+                self._back_off_s = min(self._back_off_s * 2, _BACK_OFF_S[1])
             self._resting = True
             self._check_quiet()
             with suppress(TimeoutError):
@@ -279,7 +279,7 @@ class Worker:
         if not self._backlog.lanes & self._hold.rooms().keys():
             due = await self._database.read(queue.next_due)
             self._backlog.learn(set(Lane) - self._backlog.lanes, due, self._now_us())
-        while not self._stopping and outlets.current is not None:
+        while not self._stopping and not self._held_claims and outlets.current is not None:
             rooms = outlets.fitting(self._hold.rooms(), sum(map(len, self._hold.ready)))
             if not self._backlog.lanes & rooms.keys():
                 break  # When there is room again, `_freed` calls.
@@ -320,9 +320,9 @@ class Worker:
     async def _return(self, leases: Sequence[Lease]) -> None:
         """Give back leases that were not tried. If that fails, `_reconcile` finds them in the store."""
         now_us = self._now_us()
-        if not leases:
+        items = [given_back(lease, now_us) for lease in leases]
+        if not items:
             return
-        items = [GivenBack(one.message_id, one.owner, tuple(d.n for d in one.due), one.mark, now_us) for one in leases]
         for lease in leases:
             self._forget(lease)
         await self._database.write(queue.give_back, items)
@@ -344,7 +344,7 @@ class Worker:
     def _store_failed(self, error: Exception) -> None:
         if not self._back_off_s:
             log.write("error", "store.failed", error=str(error))
-            self._back_off_s = _BACK_OFF_FIRST_S
+            self._back_off_s = _BACK_OFF_S[0]
             self._senders.pause()
             self._stir()
 

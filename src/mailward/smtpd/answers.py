@@ -34,20 +34,3 @@ def refusal(error: BaseException) -> Reply:
             return Reply(550, "5.6.0", str(error))
         case _:
             return NOT_STORED
-
-
-def reason_of(error: BaseException) -> str:
-    """Return the word under which the refusal is counted."""
-    match error:
-        case TooLarge():
-            return "size"
-        case ResourceExhausted():
-            return "limit"
-        case IdempotencyConflict():
-            return "idempotency"
-        case PermissionDenied():
-            return "permission"
-        case MailwardError() if not isinstance(error, Unavailable):
-            return "syntax"
-        case _:
-            return "unavailable"

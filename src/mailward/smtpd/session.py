@@ -8,7 +8,7 @@ from mailward import log
 from mailward.access.roles import MESSAGE_SEND
 from mailward.access.tokens import Caller
 from mailward.delivery.submission import Submission
-from mailward.errors import MailwardError
+from mailward.errors import MailwardError, refusal_reason
 from mailward.ids import MessageId, UserId, format_message_id
 from mailward.message.address import parse_addr_spec
 from mailward.message.complete import trace
@@ -24,7 +24,6 @@ from mailward.smtpd.answers import (
     TOO_MANY_FAILURES,
     TOO_MANY_SESSIONS,
     TOO_SLOW,
-    reason_of,
     refusal,
 )
 from mailward.smtpd.door import House, SmtpdSettings, address_of
@@ -237,7 +236,7 @@ class Session(asyncio.Protocol):
         reply = refusal(error)
         if not isinstance(error, MailwardError):
             log.write("error", "smtp.failed", peer=self._peer, error=type(error).__name__)
-        log.message_refused(ingress="smtp", reason=reason_of(error), detail=str(reply))
+        log.message_refused(ingress="smtp", reason=refusal_reason(error), detail=str(reply))
         return self._reply(reply)
 
     def _reply(self, reply: Reply) -> list[Event]:

@@ -58,6 +58,7 @@ def test_what_does_not_matter_is_not_looked_at(changes: dict[str, Any]) -> None:
         ({"aud": f"{US}/oauth/v2/token"}, "aud"),
         ({"exp": NOW_S}, "exp"), ({"exp": NOW_S + 1}, "exp"), ({"exp": None}, "exp"), ({"exp": "1e12"}, "exp"),
         ({"exp": True}, "exp"), ({"iat": None}, "iat"), ({"iat": NOW_S + 60}, "iat"), ({"iat": NOW_S - 7200}, "iat"),
+        ({"exp": float("nan")}, "exp"), ({"iat": float("nan")}, "iat"), ({"exp": float("inf")}, "exp"),
         ({"sub": "other"}, "iss and sub"), ({"iss": None}, "iss and sub"), ({"sub": None}, "iss and sub"),
     ],
 )  # fmt: skip
@@ -73,6 +74,11 @@ def test_a_wrong_claim_is_refused_by_its_name(changes: dict[str, Any], why: str)
 def test_no_other_algorithm_is_believed(header: dict[str, Any]) -> None:
     with pytest.raises(BadAssertion, match="RS256"):
         sign_in(text(header))
+
+
+def test_a_key_id_that_no_store_can_hold_is_refused() -> None:
+    with pytest.raises(BadAssertion, match="kid"):
+        sign_in(text({"alg": "RS256", "kid": "\ud800"}))
 
 
 def test_a_key_is_not_taken_for_a_shared_secret() -> None:

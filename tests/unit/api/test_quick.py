@@ -98,7 +98,15 @@ def ask(
         nothing: Any = None
         messages = Messages(nothing, recorder, hostname="h", waits_for=str, **common)  # type: ignore[arg-type]
         admin = Admin(nothing, nothing, nothing, nothing, nothing, nothing)
-        services = registry(Guard(access), admin, messages, nothing, nothing, max_message_bytes=100_000)  # type: ignore[arg-type]
+        services = registry(
+            Guard(access),  # type: ignore[arg-type]
+            admin,
+            messages,
+            nothing,
+            nothing,
+            nothing,
+            max_message_bytes=100_000,
+        )
         rest = RestGateway(services, now=lambda: NOW / 1e6)
         short = Quick(access, recorder, rest, hosts=Hosts(()), **common)  # type: ignore[arg-type]
         app = App(services, rest, {}, rest_limit=rest.max_body, shortcuts={PATH: short} if quick else {})

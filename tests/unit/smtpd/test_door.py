@@ -4,8 +4,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from mailward.errors import InvalidArgument, NotFound, PermissionDenied, ResourceExhausted, Unavailable
-from mailward.smtpd.answers import reason_of, refusal
+from mailward.errors import InvalidArgument, NotFound, PermissionDenied, ResourceExhausted, Unavailable, refusal_reason
+from mailward.smtpd.answers import refusal
 from mailward.smtpd.door import SmtpdSettings, address_of
 
 
@@ -51,5 +51,5 @@ def test_open_networks_submit_without_auth(peer: str, is_open: bool) -> None:
 def test_a_fault_of_ours_is_never_permanent(error: Exception, code: str, reason: str) -> None:
     """And no word of an unexpected error leaves the house."""
     assert str(refusal(error)).startswith(code)
-    assert reason_of(error) == reason
+    assert refusal_reason(error) == reason
     assert "disk" not in str(refusal(error))

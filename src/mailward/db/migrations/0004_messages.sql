@@ -95,5 +95,7 @@ CREATE TABLE replays (
     replay_of  INTEGER NOT NULL     -- the older one
 );
 
+CREATE INDEX replays_of ON replays (replay_of);
+
 -- Doubts are few, and must be found among any number of messages.
 CREATE INDEX recipients_uncertain ON recipients (message_id) WHERE state = 'uncertain';
