@@ -1,6 +1,7 @@
 """`mailward demo`: a mail catcher for trying things out. It takes every mail and keeps none."""
 
 import asyncio
+import signal
 import socket
 import time
 from typing import cast
@@ -30,17 +31,19 @@ def catcher(listen: str, as_json: bool) -> None:
         asyncio.run(_catch(host.strip("[]"), int(port), as_json))
     except OSError as error:
         common.fail(f"cannot listen on {listen} (--listen): {error.strerror}")
-    except KeyboardInterrupt:
-        pass
 
 
 async def _catch(host: str, port: int, as_json: bool) -> None:
     config = ServerConfig(hostname=socket.gethostname())
-    server = await asyncio.get_running_loop().create_server(lambda: _Session(config, as_json), host, port)
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    server = await loop.create_server(lambda: _Session(config, as_json), host, port)
     bound = server.sockets[0].getsockname()
     address = f"{bound[0]}:{bound[1]}"
     click.echo(orjson.dumps({"listening": address}).decode() if as_json else f"Catching mail on {address}")
-    await server.serve_forever()
+    await stop.wait()
+    server.close()  # Whoever is still connected is cut off when the process ends: nothing here is kept.
 
 
 class _Session(asyncio.Protocol):

@@ -88,6 +88,9 @@ async def test_what_is_on_the_wire_is_not_canceled_and_what_waits_behind_it_in_m
         running_gateway(database, relay_at(server.port, max_connections=1)) as gateway,
     ):
         first, second = await asyncio.gather(gateway.hand_in(), gateway.hand_in())
+        async with asyncio.timeout(10):
+            while not any(line.startswith("MAIL") for line in server.commands):
+                await asyncio.sleep(0)
         with pytest.raises(Conflict, match="at this moment"):
             await control_of(gateway).treat(Treatment.CANCEL, first, OPERATOR)
         await control_of(gateway).treat(Treatment.CANCEL, second, OPERATOR)
