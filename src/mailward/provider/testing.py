@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from email.utils import getaddresses
+from email.headerregistry import AddressHeader, HeaderRegistry
 
 from mailward.errors import FailedPrecondition, Internal, InvalidArgument, NotFound
 from mailward.ids import MessageId, ProviderId
@@ -19,6 +19,7 @@ from mailward.transport.outcome import Stage
 from mailward.transport.report import CODES, Failure, Report
 
 _NO_ID = ProviderId("")
+_HEADERS = HeaderRegistry()
 
 Send = Callable[[RelaySettings, Envelope, bytes], Awaitable[Report]]
 
@@ -207,14 +208,28 @@ def _draft(test: UnsavedTest) -> Draft:
     """Return the mail. Raises Internal for a sender that is no address: saving it is allowed, sending is not."""
     sender = test.sender_address.strip(BLANK)
     name = test.sender_name.replace("\\", "\\\\").replace('"', '\\"')
-    # Comments and groups of one have passed validation; getaddresses takes the address out of them.
-    addresses = [address for _, address in getaddresses([test.receiver]) if address]
     try:
-        return make_draft(from_=f'"{name}" <{sender}>', to=addresses, subject=_SUBJECT, text=_TEXT)
+        return make_draft(from_=f'"{name}" <{sender}>', to=_addresses_in(test.receiver), subject=_SUBJECT, text=_TEXT)
     except InvalidArgument as error:
         if error.pointer == "/from":
             raise Internal("EMAIL-s3is3", f"The sender address cannot be used: {error.message}.") from None
         raise
+
+
+def _addresses_in(text: str) -> list[str]:
+    """Return the addresses in what validation has passed as a receiver: without names, comments and groups.
+
+    What cannot be read is returned as it is, for make_draft to refuse. Not by getaddresses: since its security fixes it
+    makes nothing of some quoted local parts.
+    """
+    if not text.isprintable():
+        return [text]
+    try:
+        header = _HEADERS("To", text)
+        assert isinstance(header, AddressHeader)
+        return [one.addr_spec for one in header.addresses]
+    except Exception:  # The parser of the standard library trips over some broken fields, each in its own way.
+        return [text]
 
 
 def _error(failure: Failure, tls: TlsMode, *, tls_wanted: bool) -> Internal:

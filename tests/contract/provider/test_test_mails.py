@@ -102,6 +102,7 @@ async def test_a_test_sends_one_well_formed_mail(tests: ProviderTests, sent: Sen
         ("to@example.net (a comment)", "to@example.net"),
         ("group: to@example.net;", "to@example.net"),
         ('"a b"@example.net', '"a b"@example.net'),
+        ('Ann <"["@example.net>', '"["@example.net'),
     ],
 )
 async def test_of_a_receiver_only_the_address_is_told(

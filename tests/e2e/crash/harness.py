@@ -122,11 +122,13 @@ class Harness:
         since = datetime.now(UTC) - timedelta(seconds=5)
         self._hop.tell(rough=True)
         self._load.start()
-        for _ in range(kills):
-            await asyncio.sleep(self._random.uniform(0.0, 0.5))
-            await self._kill_once()
-        await asyncio.sleep(0.2)
-        await self._load.stop()
+        try:
+            for _ in range(kills):
+                await asyncio.sleep(self._random.uniform(0.0, 0.5))
+                await self._kill_once()
+            await asyncio.sleep(0.2)
+        finally:
+            await self._load.stop()
         self._hop.tell(rough=False)
         await self._accounts.settle(since)
         totals = self._accounts.totals

@@ -15,13 +15,14 @@ async def run(engines: list[str], kills: int, seed: int) -> list[Summary]:
     each = kills // len(engines)
     retried = each // 5
     shares = ((0, each - retried), (1, retried))
-    runs = [
-        Harness(engine, kills=share, seed=seed, uncertain_retries=retries, say=_say).run()
-        for engine in engines
-        for retries, share in shares
-        if share
-    ]
-    return await asyncio.gather(*runs)
+    async with asyncio.TaskGroup() as runs:
+        tasks = [
+            runs.create_task(Harness(engine, kills=share, seed=seed, uncertain_retries=retries, say=_say).run())
+            for engine in engines
+            for retries, share in shares
+            if share
+        ]
+    return [task.result() for task in tasks]
 
 
 def _say(text: str) -> None:

@@ -10,11 +10,13 @@ async def test_kills_lose_nothing_and_double_nothing_on_either_engine() -> None:
     seed = random.randrange(1 << 30)
     print(f"seed {seed}")
 
-    never, with_postgresql, once = await asyncio.gather(
-        Harness("sqlite", kills=5, seed=seed).run(),
-        Harness("postgresql", kills=5, seed=seed).run(),
-        Harness("sqlite", kills=2, seed=seed, uncertain_retries=1).run(),
-    )
+    async with asyncio.TaskGroup() as runs:
+        tasks = [
+            runs.create_task(Harness("sqlite", kills=5, seed=seed).run()),
+            runs.create_task(Harness("postgresql", kills=5, seed=seed).run()),
+            runs.create_task(Harness("sqlite", kills=2, seed=seed, uncertain_retries=1).run()),
+        ]
+    never, with_postgresql, once = (task.result() for task in tasks)
 
     for summary in (never, with_postgresql, once):
         assert summary.totals.violations == []

@@ -5,6 +5,8 @@ from email.header import decode_header, make_header
 from email.headerregistry import Address
 from email.parser import BytesParser
 from email.utils import parseaddr
+from inspect import signature
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -160,6 +162,8 @@ def test_a_domain_in_a_labels_stays_as_it_is() -> None:
     assert domain_to_ascii(domain_to_ascii("bücher.example")) == "xn--bcher-kva.example"
 
 
+#: Since its security fixes parseaddr makes nothing of some quoted local parts, unless it is told not to mind.
+_LAX: dict[str, Any] = {"strict": False} if "strict" in signature(parseaddr).parameters else {}
 _NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=120).map(
     lambda name: " ".join(name.split(" ")).strip()
 )
@@ -179,7 +183,7 @@ def test_the_recipients_parser_reads_the_mailbox_that_was_given(name: str, local
     assert address.username == local
     assert address.domain == "example.com"
     # Not address.display_name: before Python 3.13 it has a space between two encoded-words (CPython issue 92081).
-    shown, _ = parseaddr(str(mailbox).replace("\r\n", ""))
+    shown, _ = parseaddr(str(mailbox).replace("\r\n", ""), **_LAX)
     assert str(make_header(decode_header(shown))).split() == name.split()
     assert max(map(len, header.split(b"\r\n"))) <= 998
 
