@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from mailward.access import commands, members, queries
 from mailward.access.commands import CreateToken, RevokeToken
@@ -12,7 +12,6 @@ from mailward.access.roles import TokenRole
 from mailward.access.tokens import Caller, digest, new_token
 from mailward.db.database import Database, Transaction
 from mailward.errors import InvalidArgument
-from mailward.eventstore.store import VersionConflict
 from mailward.ids import InstanceId, UserId
 
 T = TypeVar("T")
@@ -98,20 +97,20 @@ class Access:
         `text`: the token, where secrets are made elsewhere: "mw_" and 43 letters of base64url. None: a new one.
         """
         text, command = self._new(role, name, expires_in_us, editor, text)
-        row = await self._write(commands.create_token, command)
+        row = await self._db.write(commands.create_token, command)
         self.forget()
         return NewToken(text, row)
 
     async def ensure_owner(self) -> NewToken | None:
         """Make the user "owner" with a token if there is no user at all; None when there is one."""
         text, command = self._new(TokenRole.OWNER, commands.OWNER_NAME, None, commands.SYSTEM, None)
-        row = await self._write(commands.create_owner, command)
+        row = await self._db.write(commands.create_owner, command)
         return NewToken(text, row) if row else None
 
     async def revoke_token(self, token: str, *, editor: UserId = commands.SYSTEM) -> list[TokenRow]:
         """Revoke the token with the id `token`, or all tokens of the user called so. Raises NotFound."""
         command = RevokeToken(instance=self.instance, token=token, editor=editor, at_us=self._now_us())
-        revoked = await self._write(commands.revoke_token, command)
+        revoked = await self._db.write(commands.revoke_token, command)
         self.forget()
         return revoked
 
@@ -137,7 +136,7 @@ class Access:
         change = ChangeMember(
             instance=self.instance, user_id=user_id, roles=tuple(roles), editor=editor, at_us=self._now_us()
         )
-        details = await self._write(command, change)
+        details = await self._db.write(command, change)
         self.forget()  # Tokens that are out already gain or lose with it.
         return details
 
@@ -154,12 +153,6 @@ class Access:
     async def list_tokens(self) -> list[TokenRow]:
         """Return all tokens that were not revoked, oldest first."""
         return await self._db.read(queries.list_tokens)
-
-    async def _write(self, f: Callable[..., T], command: Any) -> T:
-        try:
-            return await self._db.write(f, command)
-        except VersionConflict:  # Only before the instance's first event is there no row to queue up at.
-            return await self._db.write(f, command)
 
     def _new(
         self, role: TokenRole, name: str, expires_in_us: int | None, editor: UserId, given: str | None

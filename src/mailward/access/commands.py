@@ -99,7 +99,7 @@ def give(tx: Transaction, command: ForUser, event: NewEvent) -> UserId:
 
 def create_owner(tx: Transaction, command: CreateToken) -> queries.TokenRow | None:
     """Do what `create_token` does if no user exists yet; otherwise nothing, and return None."""
-    store.version(tx, events.INSTANCE, command.instance, lock=True)
+    store.lock_appends(tx)
     return None if queries.has_users(tx) else create_token(tx, command)
 
 
@@ -115,7 +115,7 @@ class RevokeToken:
 
 def revoke_token(tx: Transaction, command: RevokeToken) -> list[queries.TokenRow]:
     """Revoke for good, and return what was revoked. Users and memberships stay. Raises NotFound."""
-    store.version(tx, events.INSTANCE, command.instance, lock=True)
+    store.lock_appends(tx)
     tokens = queries.list_tokens(tx)
     found = [token for token in tokens if token.id == command.token]
     found = found or [token for token in tokens if token.name == command.token]

@@ -7,14 +7,13 @@ from mailward import log
 from mailward.db.database import Database
 from mailward.delivery import operators, queries
 from mailward.delivery.elsewhere import Elsewhere
-from mailward.delivery.lease import LANE_NAMES, Lane
+from mailward.delivery.lease import LANE_NAMES, Lane, Replay
 from mailward.delivery.operators import START, Act, QueueFilter, Treatment
 from mailward.delivery.status import is_final
 from mailward.delivery.submission import Submission, Submissions
 from mailward.delivery.views import MessageFilter, MessageView, RecipientView
 from mailward.delivery.worker import Worker
 from mailward.errors import Conflict, InvalidArgument, NotFound
-from mailward.eventstore.store import VersionConflict
 from mailward.ids import InstanceId, MessageId, UserId
 from mailward.message import content
 from mailward.message.envelope import Envelope
@@ -45,10 +44,7 @@ class Control:
     async def treat(self, treatment: Treatment, id: MessageId, editor: UserId, address: str = "") -> int:
         """Do `treatment` to a message or one of its recipients; return to how many. Raises NotFound, Conflict."""
         async with self._worker.claims_held():
-            try:
-                count = await self._database.write(operators.treat_message, self._act(editor), treatment, id, address)
-            except VersionConflict:  # The log's first event of this kind, twice at once.
-                count = await self._database.write(operators.treat_message, self._act(editor), treatment, id, address)
+            count = await self._database.write(operators.treat_message, self._act(editor), treatment, id, address)
         log.queue_changed(treatment.value, editor=editor, count=count, message_id=id)
         return count
 
@@ -67,10 +63,7 @@ class Control:
         count = 0
         cursor: operators.Cursor | None = START
         while cursor is not None:
-            try:
-                done = await run(operators.step, act, treatment, filter, cursor, operation=operation, dry_run=dry_run)
-            except VersionConflict:
-                continue
+            done = await run(operators.step, act, treatment, filter, cursor, operation=operation, dry_run=dry_run)
             count, cursor = count + done.count, done.cursor
         return count
 
@@ -123,12 +116,6 @@ class Control:
         body = await self._database.read(content.read, view.id)
         if body is None:
             raise Conflict("QUEUE-gone", "its content is not kept any more")
-        what = {"operation": operation, "message": str(view.id)}
-        act = self._act(editor)
-        try:
-            await self._database.write(operators.record, act, operators.REPLAYED, what, len(recipients))
-        except VersionConflict:
-            await self._database.write(operators.record, act, operators.REPLAYED, what, len(recipients))
         id = await self._submissions.submit(
             Submission(
                 id=self._draw_id(),
@@ -140,7 +127,7 @@ class Control:
                 tags=view.tags,
                 metadata=view.metadata,
                 lane=Lane(LANE_NAMES.index(view.lane)),
-                replay_of=view.id,
+                replay=Replay(view.id, self._instance, editor, operation),
             )
         )
         log.queue_changed("replay", editor=editor, count=len(recipients), message_id=view.id)

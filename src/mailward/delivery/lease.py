@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import IntEnum, auto
 from typing import NamedTuple
 
-from mailward.ids import AttemptId, MessageId, ProviderId
+from mailward.ids import AttemptId, InstanceId, MessageId, ProviderId, UserId
 from mailward.message.envelope import Envelope
 
 
@@ -109,6 +109,15 @@ def onward(lease: Lease, positions: Sequence[int], *, tried: tuple[ProviderId, .
     )
 
 
+class Replay(NamedTuple):
+    """On whose order an earlier message is sent again."""
+
+    of: MessageId
+    instance: InstanceId
+    editor: UserId
+    operation: str  #: what the records of one bulk action have in common; "": it was asked for alone
+
+
 class NewMessage(NamedTuple):
     """A submission, as `queue.submit` stores it."""
 
@@ -130,7 +139,7 @@ class NewMessage(NamedTuple):
     mark: Mark | None = None  #: and open the attempt in the same commit; needs `owner`
     key: str = ""  #: idempotency key; "": none
     fingerprint: str = ""  #: of what was submitted under `key`
-    replay_of: MessageId | None = None  #: the message that it sends again
+    replay: Replay | None = None  #: the message that it sends again
 
 
 class OpenAttempt(NamedTuple):

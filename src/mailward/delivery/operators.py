@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from mailward.db.database import Row, Transaction
-from mailward.delivery.lease import Lane
+from mailward.delivery.lease import Lane, NewMessage, Replay
 from mailward.delivery.status import Status
 from mailward.errors import Conflict, NotFound
 from mailward.eventstore import store
@@ -40,7 +40,7 @@ _EVENTS = {
     Treatment.RESOLVE_RETRY: "queue.doubts.retried",
     Treatment.RESOLVE_CANCEL: "queue.doubts.canceled",
 }
-REPLAYED = "queue.messages.replayed"
+_REPLAYED = "queue.messages.replayed"
 
 # A doubt is nothing that can be canceled: it may have been handed over.
 _CANCEL = """
@@ -109,7 +109,7 @@ def treat_message(tx: Transaction, act: Act, treatment: Treatment, id: MessageId
     count = _treat(tx, treatment, [(id, row[0]) for row in meant], act.at_us)
     if not count:
         raise Conflict("QUEUE-state", _why_not(treatment, meant, act.at_us))
-    record(tx, act, _EVENTS[treatment], {"message": str(id), "recipient": address}, count)
+    _record(tx, act, _EVENTS[treatment], {"message": str(id), "recipient": address}, count)
     return count
 
 
@@ -135,7 +135,18 @@ def _why_not(treatment: Treatment, rows: Sequence[Row], now_us: int) -> str:
     return f"there is no doubt about it: {', '.join(states)}"
 
 
-def record(tx: Transaction, act: Act, type: str, what: Mapping[str, Any], count: int) -> None:
+_REPLAY = "INSERT INTO replays (message_id, replay_of) VALUES (:id, :replay_of)"
+
+
+def record_replay(tx: Transaction, message: NewMessage, replay: Replay) -> None:
+    """Link `message` to the one that it sends again, and put it on record. For the transaction that stores it."""
+    tx.execute(_REPLAY, id=message.id, replay_of=replay.of)
+    act = Act(instance=replay.instance, editor=replay.editor, at_us=message.created_at_us)
+    what = {"operation": replay.operation, "message": str(replay.of)}
+    _record(tx, act, _REPLAYED, what, len(message.addresses))
+
+
+def _record(tx: Transaction, act: Act, type: str, what: Mapping[str, Any], count: int) -> None:
     """Append to the event log who did what to how many; empty fields are left out."""
     payload = {name: value for name, value in what.items() if value not in ("", None)} | {"count": count}
     version = store.version(tx, AGGREGATE_TYPE, act.instance, lock=True)
@@ -259,7 +270,7 @@ def step(
     count = len(found) if dry_run else _treat(tx, treatment, found, act.at_us)
     if count and not dry_run:
         what = {"operation": operation, "filter": filter.described()}
-        record(tx, act, _EVENTS[treatment], what, count)
+        _record(tx, act, _EVENTS[treatment], what, count)
     return Step(count, _next_cursor(cursor, rows, doubts))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from mailward.db.database import Row, Transaction
-from mailward.delivery import queue_postgres, queue_sqlite
+from mailward.delivery import operators, queue_postgres, queue_sqlite
 from mailward.delivery.attempt import encode, result
 from mailward.delivery.idempotency import Earlier, claim_keys
 from mailward.delivery.lease import CloseAttempt, Due, GivenBack, Lane, Lease, NewMessage, OpenAttempt, Owner, Phase
@@ -42,16 +42,14 @@ def submit(tx: Transaction, items: list[NewMessage]) -> list[bool | Earlier]:
     if keyed := [item for item in items if item.key]:
         earlier = claim_keys(tx, keyed)
         fresh = [item for item in items if item.id not in earlier]
-    if replays := [item for item in fresh if item.replay_of is not None]:
-        tx.executemany(_REPLAY, [{"id": item.id, "replay_of": item.replay_of} for item in replays])
+    for item in fresh:
+        if item.replay is not None:
+            operators.record_replay(tx, item, item.replay)
     leased: list[bool] = _engine(tx).submit(tx, fresh) if fresh else []
     if not earlier:
         return list(leased)
     answers = iter(leased)
     return [earlier[item.id] if item.id in earlier else next(answers) for item in items]
-
-
-_REPLAY = "INSERT INTO replays (message_id, replay_of) VALUES (:id, :replay_of)"
 
 
 def open_attempts(tx: Transaction, items: list[OpenAttempt]) -> list[bool]:
@@ -249,11 +247,13 @@ def expire(tx: Transaction, now_us: int, limit: int) -> list[Expiry]:
     return expired
 
 
-_GIVE_BACK = """
+# A doubt about an earlier attempt stays one.
+_FREE = """
     UPDATE recipients SET state = CASE WHEN doubts > 0 THEN 'uncertain' ELSE 'queued' END, state_at_us = :at_us,
                           next_attempt_at_us = :at_us, node = NULL, epoch = NULL
-     WHERE message_id = :message_id AND n = :n AND node = :node AND epoch = :epoch
 """
+
+_GIVE_BACK = f"{_FREE} WHERE message_id = :message_id AND n = :n AND node = :node AND epoch = :epoch"
 
 _FORGET = """
     DELETE FROM attempts
@@ -262,10 +262,7 @@ _FORGET = """
 
 
 def give_back(tx: Transaction, items: list[GivenBack]) -> None:
-    """Return leases untried: due at once, for whoever comes first. An open attempt of theirs never was one.
-
-    A doubt about an earlier attempt stays one.
-    """
+    """Return leases untried: due at once, for whoever comes first. An open attempt of theirs never was one."""
     tx.executemany(
         _GIVE_BACK,
         [
@@ -345,11 +342,7 @@ _CLOSE_LEFT = """
     UPDATE attempts SET closed_at_us = :now_us, results = :results WHERE message_id = :message_id AND id = :id
 """
 
-_REQUEUE = """
-    UPDATE recipients SET state = 'queued', state_at_us = :now_us, next_attempt_at_us = :now_us,
-                          node = NULL, epoch = NULL
-     WHERE node = :node AND epoch < :epoch
-"""
+_REQUEUE = f"{_FREE} WHERE node = :node AND epoch < :epoch"
 
 _SILENCE = Reply(451, "4.4.2", "the gateway stopped before the answer was recorded")
 
@@ -377,7 +370,7 @@ def recover(tx: Transaction, owner: Owner, policy: RetryPolicy, now_us: int) -> 
     if closed:
         tx.executemany(_DOUBT, doubts)
         tx.executemany(_CLOSE_LEFT, closed)
-    tx.execute(_REQUEUE, node=owner.node, epoch=owner.epoch, now_us=now_us)
+    tx.execute(_REQUEUE, node=owner.node, epoch=owner.epoch, at_us=now_us)
     return Recovered(queued=len(left), uncertain=len(doubts))
 
 

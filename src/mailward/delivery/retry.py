@@ -54,7 +54,8 @@ def judge(
 
     `attempt`: number of the attempt that ended, from 1. `doubts`: how many before it ended uncertain.
     `uncertain_retries`: of the message or provider; None: the policy's. A deferral whose next attempt would come after
-    the lifetime expires now: waiting longer would change nothing.
+    the lifetime expires now: waiting longer would change nothing. With an earlier doubt it stays in doubt instead, and
+    is held at the end: a refusal of today does not tell what became of the copy of then.
     """
     status = status_after(outcome)
     if status is Status.UNCERTAIN:
@@ -69,10 +70,9 @@ def judge(
         )
     if status is not Status.DEFERRED:
         return Verdict(status, None)
+    waiting = Status.UNCERTAIN if doubts else Status.DEFERRED
     next_at_us = now_us + retry_delay_us(policy, attempt, jitter)
-    if next_at_us >= expires_at_us:
-        return Verdict(Status.EXPIRED, None)
-    return Verdict(Status.DEFERRED, next_at_us)
+    return overdue(waiting) if next_at_us >= expires_at_us else Verdict(waiting, next_at_us)
 
 
 def after_doubt(

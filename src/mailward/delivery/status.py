@@ -12,7 +12,7 @@ class Status(StrEnum):
     QUEUED = "queued"  #: submission committed; waits for a node
     SENDING = "sending"  #: leased: a node holds it, in memory or on the wire
     DEFERRED = "deferred"  #: refused for now; waits for its next attempt
-    UNCERTAIN = "uncertain"  #: the final dot went out and no answer was recorded; waits, or is held
+    UNCERTAIN = "uncertain"  #: the final dot of some attempt went out and no answer was recorded; waits, or is held
     ACCEPTED = "accepted"  #: the provider took it; final until the provider reports
     DELIVERED = "delivered"  #: the provider reported that the recipient's server took it
     BOUNCED = "bounced"  #: refused for good
@@ -23,7 +23,7 @@ class Status(StrEnum):
 
 _MOVES: dict[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset({Status.SENDING, Status.EXPIRED, Status.CANCELED}),
-    # Back to QUEUED: the lease was given back or recovered, and nothing was handed over.
+    # Back to QUEUED (to UNCERTAIN after a doubt): given back or recovered, and this time nothing was handed over.
     Status.SENDING: frozenset(
         {Status.QUEUED, Status.DEFERRED, Status.UNCERTAIN, Status.ACCEPTED, Status.BOUNCED, Status.EXPIRED}
     ),

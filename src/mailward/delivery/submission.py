@@ -13,7 +13,7 @@ from mailward.db.database import Database
 from mailward.delivery import queue
 from mailward.delivery.elsewhere import Elsewhere
 from mailward.delivery.idempotency import Earlier, Idempotency, conflict
-from mailward.delivery.lease import LANE_NAMES, Lane, Lease, NewMessage
+from mailward.delivery.lease import LANE_NAMES, Lane, Lease, NewMessage, Replay
 from mailward.delivery.worker import Worker
 from mailward.errors import InvalidArgument, MailwardError, Unavailable
 from mailward.ids import MessageId, UserId
@@ -39,7 +39,7 @@ class Submission:
     expires_at_us: int | None = None  #: instead of `lifetime_s`
     uncertain_retries: int | None = None  #: None: the provider's or the default
     idempotency: Idempotency | None = None  #: None: every submission is a new one
-    replay_of: MessageId | None = None  #: the message that it sends again
+    replay: Replay | None = None  #: the message that it sends again
 
 
 class Submissions:
@@ -87,7 +87,7 @@ class Submissions:
             None if lease is None else lease.mark,
             "" if s.idempotency is None else s.idempotency.key,
             "" if s.idempotency is None else s.idempotency.fingerprint,
-            s.replay_of,
+            s.replay,
         )
         try:
             stored = self._database.batch(queue.submit, message)

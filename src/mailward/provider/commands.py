@@ -41,7 +41,6 @@ PASSWORD = "password"
 SIGNING_KEY = "signing_key"
 _REMEMBERED = 500  #: answers kept in memory
 _REMEMBERED_PAGE = 100  #: items of the largest page that is kept
-_TRIES = 5  #: decisions anew after a VersionConflict; one is seen only at the instance's very first event
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ def execute(tx: Transaction, act: Act, command: Command) -> Details:
     """Do `command`; return the details of its last event, or, when nothing changed, of the provider's last one.
 
     For `Database.write`. Commands of one instance queue up at the lock, so each decides on what the one before left.
-    Raises what `aggregate.decide` raises, and store.VersionConflict while the instance has no event yet.
+    Raises what `aggregate.decide` raises.
     """
     version = store.version(tx, events.AGGREGATE_TYPE, act.instance, lock=True)
     if isinstance(command, AddSMTP | AddHTTP):  # An id that is new has nothing to be loaded.
@@ -371,19 +370,11 @@ class Providers:
 
     async def _do(self, command: Command, editor: UserId) -> Details:
         act = Act(instance=self._instance, editor=editor, at_us=self._now_us(), domains=self._domains)
-        details = await self._write(execute, act, command)
+        details = await self._database.write(execute, act, command)
         self.version += 1
         for listener in self._listeners:
             await listener()
         return details
-
-    async def _write(self, f: Callable[..., T], *args: Any) -> T:
-        for _ in range(_TRIES - 1):
-            try:
-                return await self._database.write(f, *args)
-            except store.VersionConflict:
-                continue
-        return await self._database.write(f, *args)
 
     def _token_login(self, login: TokenLogin | None, id: ProviderId) -> OAuthChange | None:
         return None if login is None else OAuthChange(login.oauth, self.seal(login.secrets, id))

@@ -1,7 +1,6 @@
 """Changes to SMS providers and questions about them; sending SMS is somebody else's."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from mailward.db.database import Database, Transaction
 from mailward.eventstore import store
@@ -33,13 +32,12 @@ _PROJECTIONS = (SMSProvidersProjection(),)
 #: Part of the place to which a secret is bound, beside the id: no email provider's secret opens as one of these.
 _SMS = "sms"
 _TOKEN = "token"
-_TRIES = 5  #: decisions anew after a VersionConflict; one is seen only at the instance's very first event
 
 
 def execute(tx: Transaction, act: Act, command: Command) -> Details:
     """Do `command`; return the details of its last event, or, when nothing changed, of the provider's last one.
 
-    For `Database.write`. Raises what `sms.decide` raises, and store.VersionConflict before the instance's first event.
+    For `Database.write`. Raises what `sms.decide` raises.
     """
     version = store.version(tx, events.AGGREGATE_TYPE, act.instance, lock=True)
     decided = sms.decide(sms_projection.load(tx, act.instance, command.id), command)
@@ -143,11 +141,6 @@ class SMSProviders:
 
     async def _do(self, command: Command, editor: UserId) -> Details:
         act = Act(instance=self._instance, editor=editor, at_us=self._now_us(), projections=_PROJECTIONS)
-        for _ in range(_TRIES - 1):
-            try:
-                return await self._database.write(execute, act, command)
-            except store.VersionConflict:
-                act = replace(act, at_us=self._now_us())
         return await self._database.write(execute, act, command)
 
     def _seal(self, secret: SecretText, id: ProviderId, field: str) -> Sealed:

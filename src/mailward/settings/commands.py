@@ -17,7 +17,6 @@ from mailward.settings.values import DomainPolicy, Language, NotificationPolicy,
 T = TypeVar("T")
 
 _PROJECTIONS = (SettingsProjection(),)
-_TRIES = 5  #: decisions anew after a VersionConflict; one is seen only at the instance's very first event
 _MEMORY_US = 1_000_000  #: how long a new default language, set by another process, may go unnoticed
 
 
@@ -156,9 +155,4 @@ class InstanceSettings:
 
     async def _write(self, f: Callable[..., T], editor: UserId, *args: Value) -> T:
         act = Act(instance=self._instance, editor=editor, at_us=self._now_us())
-        for _ in range(_TRIES - 1):
-            try:
-                return await self._database.write(f, act, *args)
-            except store.VersionConflict:
-                continue
         return await self._database.write(f, act, *args)

@@ -8,9 +8,11 @@ import pytest
 from mailward.db.database import Database, Row, Transaction, open_database
 from mailward.delivery import nodes, queue
 from mailward.delivery.idempotency import Earlier
-from mailward.delivery.lease import Ended, GivenBack, Lane, Lease, NewMessage, Owner
+from mailward.delivery.lease import Ended, GivenBack, Lane, Lease, NewMessage, Owner, Replay
 from mailward.delivery.queue import ClaimRequest, LeaseLost
 from mailward.delivery.retry import RetryPolicy
+from mailward.eventstore import store
+from mailward.ids import InstanceId, UserId
 from mailward.message import content
 from tests.support.queued import CONTENT, HOUR, NOW, PROVIDER, SECOND, closing, mark, new_message, opening
 
@@ -341,6 +343,26 @@ async def test_an_attempt_is_closed_once(database: Database) -> None:
     assert await database.batch(queue.close_attempts, closing(message, attempt, owner)) is False
 
 
+# -- replay -----------------------------------------------------------------------------------------------------------
+
+
+def _events(tx: Transaction) -> list[tuple[str, dict[str, Any]]]:
+    return [(event.type, event.payload) for event in store.read_all(tx)]
+
+
+async def test_a_replay_is_on_record_only_together_with_its_submission(database: Database) -> None:
+    old = new_message()
+    replay = Replay(old.id, InstanceId("1"), UserId("2"), "")
+    await submit(database, old)
+
+    with pytest.raises(Exception):  # noqa: B017 its id is taken: what the engine says of that
+        await submit(database, new_message(id=old.id, replay=replay))
+    assert await database.read(_events) == []
+
+    await submit(database, new_message("a@example.net", "b@example.net", replay=replay))
+    assert await database.read(_events) == [("queue.messages.replayed", {"message": str(old.id), "count": 2})]
+
+
 # -- giving back, recovering ------------------------------------------------------------------------------------------
 
 
@@ -409,6 +431,21 @@ async def test_recovery_follows_the_policy_of_doubt(
     await database.write(queue.recover, await living_node(database), policy, NOW)
 
     assert [row[1:5] for row in await recipients(database, message)] == [("uncertain", 1, 1, next_at_us)]
+
+
+async def test_recovery_leaves_an_earlier_doubt_in_doubt(database: Database) -> None:
+    """The copy of then may have arrived, though the attempt that was cut off now had handed nothing over."""
+    old = await living_node(database)
+    message, attempt = new_message(owner=old), mark()
+    await submit(database, message)
+    await database.batch(queue.open_attempts, opening(message, attempt, old))
+    await database.batch(queue.close_attempts, closing(message, attempt, old, Ended(0, "uncertain", NOW, 1)))
+    assert len(await claim(database, old)) == 1
+
+    found = await database.write(queue.recover, await living_node(database), RetryPolicy(), NOW)
+
+    assert (found.queued, found.uncertain) == (1, 0)
+    assert [row[1:5] for row in await recipients(database, message)] == [("uncertain", 1, 1, NOW)]
 
 
 async def test_a_lease_that_memory_does_not_know_is_given_back(database: Database) -> None:

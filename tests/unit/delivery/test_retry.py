@@ -93,6 +93,15 @@ def test_a_doubt_at_the_end_of_its_lifetime_is_held() -> None:
     assert judged(SILENCE, expires_at_us=NOW + SECOND) == Verdict(Status.UNCERTAIN, None)
 
 
+def test_a_deferral_after_a_doubt_is_tried_again_by_the_schedule_and_stays_a_doubt() -> None:
+    assert judged(BUSY, attempt=2, doubts=1) == Verdict(Status.UNCERTAIN, NOW + 300 * SECOND)
+
+
+def test_a_deferral_after_a_doubt_is_held_at_the_end_of_its_lifetime_and_never_expires() -> None:
+    """The first copy may have arrived: "expired" would claim that it did not."""
+    assert judged(BUSY, doubts=1, expires_at_us=NOW + SECOND) == Verdict(Status.UNCERTAIN, None)
+
+
 @pytest.mark.parametrize(
     ("waiting", "after"),
     [
