@@ -10,7 +10,8 @@ from typing import Any
 import click
 import uvloop
 
-from mailward import bootstrap, config, log
+from mailward import config, log
+from mailward.bootstrap.gateway import Gateway, gateway
 from mailward.cli import common
 from mailward.cli.tour import tour
 from mailward.db.heap import return_large_blocks
@@ -53,17 +54,17 @@ async def _serve(settings: config.Settings, demo: bool) -> None:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
-    async with bootstrap.gateway(settings) as gateway:
+    async with gateway(settings) as running:
         _spare_the_collector()
-        click.echo(_welcome(gateway) if settings.role in ("all", "api") else _welcome_of_part(gateway, settings.role))
+        click.echo(_welcome(running) if settings.role in ("all", "api") else _welcome_of_part(running, settings.role))
         async with asyncio.TaskGroup() as tasks:
-            ends: list[asyncio.Task[Any]] = [tasks.create_task(event.wait()) for event in (stop, gateway.store_lost)]
+            ends: list[asyncio.Task[Any]] = [tasks.create_task(event.wait()) for event in (stop, running.store_lost)]
             if demo:
-                ends.append(tasks.create_task(tour(gateway)))
+                ends.append(tasks.create_task(tour(running)))
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             for task in ends:
                 task.cancel()
-    if gateway.store_lost.is_set():
+    if running.store_lost.is_set():
         common.fail("the store process ended, so nothing could be stored any more; start again")
     if not stop.is_set():
         raise SystemExit(1)
@@ -79,7 +80,7 @@ def _spare_the_collector() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def _welcome_of_part(gateway: bootstrap.Gateway, role: str) -> str:
+def _welcome_of_part(gateway: Gateway, role: str) -> str:
     smtp = f"  SMTP  {gateway.smtp_address}\n" if gateway.smtp_address else ""
     return f"""Mailward is running, as {role} only.
 
@@ -87,7 +88,7 @@ def _welcome_of_part(gateway: bootstrap.Gateway, role: str) -> str:
 {smtp}"""
 
 
-def _welcome(gateway: bootstrap.Gateway) -> str:
+def _welcome(gateway: Gateway) -> str:
     url = f"{gateway.scheme}://{gateway.http_address}"
     auth = f'-H "Authorization: Bearer $(cat {gateway.owner_token_file})"'
     smtp = f"  SMTP  {gateway.smtp_address}\n" if gateway.smtp_address else ""

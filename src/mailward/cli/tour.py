@@ -14,13 +14,13 @@ from typing import Any
 
 import click
 
-from mailward import bootstrap
 from mailward.access.roles import TokenRole
+from mailward.bootstrap.gateway import Gateway
 
 _ARRIVAL_S = 30.0
 
 
-async def tour(gateway: bootstrap.Gateway) -> None:
+async def tour(gateway: Gateway) -> None:
     """Show the way of two mails, then wait to be cancelled; the catcher stays as long. Returns only when it failed."""
     try:
         await _show(gateway)
@@ -28,7 +28,7 @@ async def tour(gateway: bootstrap.Gateway) -> None:
         click.echo(f"mailward: the tour ended early: {error or 'something took too long'}", err=True)
 
 
-async def _show(gateway: bootstrap.Gateway) -> None:
+async def _show(gateway: Gateway) -> None:
     async with _catcher() as (address, mails):
         _say(f"1. A mail catcher, a process of its own, listens on {address}. Add it as a provider and activate it:")
         config = {
@@ -88,12 +88,12 @@ async def _read(lines: asyncio.StreamReader, mails: "asyncio.Queue[dict[str, Any
         mails.put_nowait(json.loads(line))
 
 
-async def _call(gateway: bootstrap.Gateway, method: str, path: str, body: Any = None) -> Any:
+async def _call(gateway: Gateway, method: str, path: str, body: Any = None) -> Any:
     _say(f"   {method} {path}" + (f" {json.dumps(body)}" if body else ""))
     return await asyncio.to_thread(_request, gateway, method, path, body)
 
 
-def _request(gateway: bootstrap.Gateway, method: str, path: str, body: Any) -> Any:
+def _request(gateway: Gateway, method: str, path: str, body: Any) -> Any:
     """Call the API as any client would, over the port."""
     connection: http.client.HTTPConnection
     if gateway.scheme == "https":
@@ -134,7 +134,7 @@ def _show_mail(mail: dict[str, Any]) -> None:
         _say(f"   | {line}")
 
 
-async def _show_timeline(gateway: bootstrap.Gateway, id: str) -> None:
+async def _show_timeline(gateway: Gateway, id: str) -> None:
     """Print the timeline of a message once its outcome is recorded: the catcher has the mail a moment earlier."""
     message = await _settled(gateway, id)
     _say(f"\n   timeline of {id}: {message['subject']}")
@@ -148,7 +148,7 @@ async def _show_timeline(gateway: bootstrap.Gateway, id: str) -> None:
     _say("")
 
 
-async def _settled(gateway: bootstrap.Gateway, id: str) -> Any:
+async def _settled(gateway: Gateway, id: str) -> Any:
     async with asyncio.timeout(_ARRIVAL_S):
         while True:
             message = await asyncio.to_thread(_request, gateway, "GET", f"/v1/messages/{id}", None)

@@ -1,0 +1,54 @@
+"""The SMTP door: where applications submit mail as they would to any relay."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from ipaddress import ip_network
+from pathlib import Path
+
+from mailward.access.tokens import Caller
+from mailward.bootstrap.control_plane import ControlPlane
+from mailward.bootstrap.data_plane import DataPlane
+from mailward.bootstrap.listening import certificate, shown
+from mailward.config import Settings
+from mailward.errors import Unavailable
+from mailward.smtpd.door import House, SmtpdSettings
+from mailward.smtpd.listener import SmtpListener
+from mailward.smtpd.tls import self_signed, server_context
+from mailward.store import now_us
+
+
+@asynccontextmanager
+async def smtp_door(settings: Settings, folder: Path, control: ControlPlane, data: DataPlane) -> AsyncIterator[str]:
+    """Listen until the block ends, at the "host:port" that it is given. `folder` keeps the certificate made for it.
+
+    Raises Unavailable when the address cannot be had, InvalidArgument for a certificate that cannot be used.
+    """
+
+    async def authenticate(user: str, token: str, peer: str) -> Caller | None:
+        return await control.access.authenticate(token)  # The user name is free text.
+
+    house = House(authenticate=authenticate, submit=data.submissions.submit, draw_id=data.draw_id, now_us=now_us)
+    listener = SmtpListener(_smtpd_settings(settings, folder), house)
+    assert settings.smtp_address is not None
+    host, number = settings.smtp_address
+    try:
+        (_, number), *_ = await listener.start(host, number)
+    except OSError as error:
+        raise Unavailable("BOOT-smtp", f"cannot listen on {settings.smtp} (--smtp): {error.strerror}") from None
+    try:
+        yield shown(host, number)
+    finally:
+        await listener.stop(settings.shutdown_s / 2)
+
+
+def _smtpd_settings(settings: Settings, folder: Path) -> SmtpdSettings:
+    context = certificate(settings) or server_context(self_signed(folder, settings.host, datetime.now(UTC)))
+    return SmtpdSettings(
+        hostname=settings.host,
+        max_size_bytes=settings.max_message_bytes,
+        max_recipients=settings.max_recipients,
+        max_connections=settings.max_connections,
+        open_networks=tuple(ip_network(network) for network in settings.smtp_open_from),
+        tls=context,
+    )
