@@ -1,4 +1,4 @@
-"""ZITADEL's Terraform provider meets what it expects: every resource, both ways to sign in, in clear text and by TLS."""
+"""ZITADEL's Terraform provider meets what it expects: every resource, both ways to sign in, clear text and TLS."""
 
 import contextlib
 from collections.abc import Iterator
@@ -102,7 +102,7 @@ def terraform(
     if request.param == "jwt_profile":
         authorization = sign_in(f"{scheme}://{domain}", key, certificates.ca)
     with contextlib.closing(channel):
-        yield Terraform(channel, lambda: authorization, (("x-team", "mail"), ("x-trace", "1")))
+        yield Terraform(channel, authorization, (("x-team", "mail"), ("x-trace", "1")))
 
 
 def configurations(type: str, user: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -7,7 +7,7 @@ import json
 import re
 import ssl
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,10 +93,10 @@ class State:
 
 @dataclass
 class Terraform:
-    """The provider after it has signed in. `authorization` is called for each call, as the provider renews its token."""
+    """The provider after it has signed in."""
 
     channel: grpc.Channel
-    authorization: Callable[[], str]
+    authorization: str  #: the header
     transport_headers: tuple[tuple[str, str], ...] = ()
     calls: list[str] = field(default_factory=list)  #: the methods called, in order
 
@@ -110,7 +110,7 @@ class Terraform:
             response_deserializer=answer.FromString,
         )
         self.calls.append(method)
-        headers = (("authorization", self.authorization()), *self.transport_headers)
+        headers = (("authorization", self.authorization), *self.transport_headers)
         return stub(json_format.ParseDict(fields, request()), metadata=headers, timeout=_DEADLINE_S)
 
     def create(self, type: str, wanted: Values) -> State:

@@ -1,5 +1,6 @@
 """grpcurl (grpc-go) with our .proto files."""
 
+import contextlib
 import json
 import subprocess
 from pathlib import Path
@@ -8,11 +9,13 @@ from typing import Any
 import pytest
 
 from tests.support.certificates import Certificates
+from tests.support.golden.sinks import Sinks
+from tests.support.life import FAMILIES, Failure, expected, life
+from tests.support.life import SERVICE as ADMIN
 from tests.support.program import Program
 from tests.support.sink import Sink
 
 ROOT = Path(__file__).parents[3]
-ADMIN = "zitadel.admin.v1.AdminService"
 MESSAGES = "mailward.v1.MessageService"
 
 
@@ -56,6 +59,23 @@ def test_a_provider_is_added_activated_and_takes_a_mail(grpcurl: Grpcurl, sink: 
     assert b"Subject: Hello" in sink.wait()[0].content
     assert grpcurl(f"{ADMIN}/GetSMTPConfig", {})["smtpConfig"]["state"] == "SMTP_CONFIG_ACTIVE"
     assert grpcurl(f"{MESSAGES}/GetMessage", {"id": sent["id"]})["subject"] == "Hello"
+
+
+def test_it_lives_the_whole_life_of_a_provider(grpcurl: Grpcurl, tmp_path: Path) -> None:
+    def call(method: str, request: dict[str, Any]) -> dict[str, Any]:
+        done = grpcurl.run(f"{ADMIN}/{method}", request)
+        if done.returncode == 0:
+            return dict(json.loads(done.stdout))
+        details = json.loads(done.stderr).get("details", [{"id": ""}])
+        raise Failure(done.returncode - 64, details[0]["id"])
+
+    with contextlib.closing(Sinks(tmp_path)) as sinks:
+        relay = sinks.address("auth")
+        seen = {family: life(call, family, relay) for family in FAMILIES}
+        mails = [sinks.next_mail("auth") for _ in FAMILIES]
+
+    assert seen == dict.fromkeys(FAMILIES, expected(relay))
+    assert all(mails)
 
 
 def test_an_error_carries_its_detail(grpcurl: Grpcurl) -> None:

@@ -1,34 +1,9 @@
 // @zitadel/node (nice-grpc on grpc-js). Arguments: URL TOKEN RELAY.
-import { BinaryReader } from "@bufbuild/protobuf/wire";
 import { createAccessTokenInterceptor, createAdminClient } from "@zitadel/node/dist/api/index.js";
-import { ErrorDetail } from "@zitadel/node/dist/api/generated/zitadel/message.js";
 import { life } from "./life.mjs";
+import { niceFailure } from "./nice-failure.mjs";
 
 const [url, token, relay] = process.argv.slice(2);
 const client = createAdminClient(url, createAccessTokenInterceptor(token));
 
-// google.rpc.Status: 3 = details, each a google.protobuf.Any: 2 = value.
-function fields(bytes) {
-  const found = {};
-  const reader = new BinaryReader(bytes);
-  while (reader.pos < reader.len) {
-    const [number, type] = reader.tag();
-    if (type === 2) found[number] = reader.bytes();
-    else reader.skip(type);
-  }
-  return found;
-}
-
-async function failure(call) {
-  let trailer;
-  try {
-    await call(client, { onTrailer: (metadata) => (trailer = metadata) });
-  } catch (error) {
-    const status = trailer?.get("grpc-status-details-bin");
-    const detail = status && fields(status)[3];
-    return { code: error.code, id: detail ? ErrorDetail.decode(fields(detail)[2]).id : "" };
-  }
-  throw new Error("the call was to fail");
-}
-
-await life(client, failure, relay);
+await life(client, niceFailure(client), relay);
