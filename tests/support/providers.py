@@ -5,9 +5,9 @@ from mailward.provider.events import (
     Event,
     HTTPConfigAdded,
     ProviderActivated,
-    Sealed,
     SMTPConfigAdded,
 )
+from mailward.provider.payloads import Sealed
 from mailward.provider.state import HTTPConfig, SMTPConfig
 
 A, B, C = ProviderId("298765432109880001"), ProviderId("298765432109880002"), ProviderId("298765432109880003")

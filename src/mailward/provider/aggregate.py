@@ -16,11 +16,11 @@ from mailward.provider.events import (
     ProviderActivated,
     ProviderDeactivated,
     ProviderRemoved,
-    Sealed,
     SMTPConfigAdded,
     SMTPConfigChanged,
     SMTPPasswordChanged,
 )
+from mailward.provider.payloads import Sealed
 from mailward.provider.routing import ProviderLimits
 from mailward.provider.state import EmailProviders, HTTPConfig, HTTPProvider, SMTPConfig, SMTPProvider
 

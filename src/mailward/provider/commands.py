@@ -24,7 +24,7 @@ from mailward.provider.aggregate import (
     SetLimits,
 )
 from mailward.provider.configuring import OAuthChange, TokenLogin
-from mailward.provider.events import Sealed
+from mailward.provider.payloads import Sealed
 from mailward.provider.queries import HTTPSettings, ProviderPage, ProviderView, StoredRelay
 from mailward.provider.relay import OLD_PASSWORD, Relay, RelayDefaults, hop_of, open_relay
 from mailward.provider.routing import Plan, ProviderLimits

@@ -7,8 +7,9 @@ from typing import Any
 from mailward.errors import FailedPrecondition, NotFound
 from mailward.ids import ProviderId
 from mailward.provider import options as opt
-from mailward.provider.events import Event, ProviderConfigured, Sealed, SMTPConfigChanged, SMTPPasswordChanged
+from mailward.provider.events import Event, ProviderConfigured, SMTPConfigChanged, SMTPPasswordChanged
 from mailward.provider.options import OAuthOptions
+from mailward.provider.payloads import Sealed
 from mailward.provider.state import EmailProviders, SMTPProvider
 from mailward.secretbox import SecretText
 

@@ -1,17 +1,15 @@
-"""What happened to the email providers of an instance: wire names and payload keys (spec 3.9), and upcasting."""
+"""What happened to the email providers of an instance: wire names and payload keys (spec 3.9)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NewType
+from typing import Any
 
 from mailward.ids import ProviderId
 from mailward.provider import options as opt
 from mailward.provider.options import Options
+from mailward.provider.payloads import Codec, Form, Sealed, sealed_form
 
 AGGREGATE_TYPE = "instance"
-
-Sealed = NewType("Sealed", str)
-"""A secret as stored: base64 of what `secretbox` sealed. Says nothing to whoever lacks the master key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +47,7 @@ class SMTPPasswordChanged:
     """The password of an SMTP provider was replaced, or erased (None)."""
 
     id: ProviderId
-    password: Sealed | None
+    password: Sealed | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,90 +147,43 @@ TYPES: Mapping[str, type[Event]] = {
     "mailward.provider.failover.set": FailoverSet,
     "mailward.provider.configured": ProviderConfigured,
 }
-_NAMES: Mapping[type[Event], str] = {cls: name for name, cls in TYPES.items()}
 
-#: Field here -> key in the payload, in the order of the keys.
-_KEYS: Mapping[str, str] = {
-    "description": "description",
-    "endpoint": "endpoint",
-    "host": "host",
-    "id": "id",
-    "ids": "ids",
-    "password": "password",
-    "per_day": "perDay",
-    "per_minute": "perMinute",
-    "per_second": "perSecond",
-    "reply_to": "replyToAddress",
-    "sender_address": "senderAddress",
-    "sender_name": "senderName",
-    "signing_key": "signingKey",
-    "tls": "tls",
-    "uncertain_retries": "uncertainRetries",
-    "user": "user",
-}
-_SECRETS = frozenset({"password", "signing_key"})
-_PARTIAL = (SMTPConfigChanged, HTTPConfigChanged, LimitsSet)
-
-
-def type_of(event: Event) -> str:
-    """Return the wire name, e.g. "instance.smtp.config.added"."""
-    return _NAMES[type(event)]
-
-
-def to_payload(event: Event) -> dict[str, Any]:
-    """Return the JSON-able payload, keys sorted.
-
-    Zero values are left out; of a `changed` event only what did not change: there "" and false are what it changed to.
-    """
-    payload: dict[str, Any]
-    if isinstance(event, ProviderConfigured):
-        secrets = {name: _crypto_value(sealed) for name, sealed in sorted(event.secrets.items())}
-        payload = {"id": event.id, "options": opt.to_plain(event.options)}
-        return payload | ({"secrets": secrets} if secrets else {})
-    partial = isinstance(event, _PARTIAL)
-    fields = type(event).__dataclass_fields__
-    payload = {}
-    for name, key in _KEYS.items():
-        if name not in fields:
-            continue
-        value = getattr(event, name)
-        if value is None or (not partial and not value):
-            continue
-        payload[key] = _crypto_value(value) if name in _SECRETS else list(value) if name == "ids" else value
-    return payload
-
-
-def from_payload(type: str, payload: Mapping[str, Any]) -> Event | None:
-    """Return the event that was stored as `type` and `payload`, or None when it is none of the email providers'.
-
-    Raises ValueError when the payload does not fit its type: then the log was written by something else.
-    """
-    cls = TYPES.get(type)
-    if cls is None:
-        return None
-    payload = upcast(type, payload)
-    if cls is ProviderConfigured:
-        sealed = {name: _sealed_of(value) for name, value in payload.get("secrets", {}).items()}
-        return ProviderConfigured(id=payload["id"], options=opt.from_plain(payload["options"]), secrets=sealed)
-    names = cls.__dataclass_fields__
-    values: dict[str, Any] = {
-        name: _sealed_of(payload[key]) if name in _SECRETS else payload[key]
-        for name, key in _KEYS.items()
-        if name in names and key in payload
-    }
-    if "ids" in values:
-        values["ids"] = tuple(values["ids"])
-    if cls is SMTPPasswordChanged:
-        values.setdefault("password", None)
-    try:
-        return cls(**values)
-    except TypeError as error:
-        raise ValueError(f"an event {type!r} lacks a field: {error}") from None
-
-
-def upcast(type: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return `payload` in its present shape. Payloads only grow, so nothing to do yet; a renamed key is mapped here."""
-    return payload
+_SEALED = sealed_form("smtpKey")
+_CODEC: Codec[Event] = Codec(
+    types=TYPES,
+    keys={
+        "description": "description",
+        "endpoint": "endpoint",
+        "host": "host",
+        "id": "id",
+        "ids": "ids",
+        "options": "options",
+        "password": "password",
+        "per_day": "perDay",
+        "per_minute": "perMinute",
+        "per_second": "perSecond",
+        "reply_to": "replyToAddress",
+        "secrets": "secrets",
+        "sender_address": "senderAddress",
+        "sender_name": "senderName",
+        "signing_key": "signingKey",
+        "tls": "tls",
+        "uncertain_retries": "uncertainRetries",
+        "user": "user",
+    },
+    partial=(SMTPConfigChanged, HTTPConfigChanged, LimitsSet),
+    forms={
+        "ids": Form(list, tuple),
+        "options": Form(opt.to_plain, opt.from_plain),
+        "password": _SEALED,
+        "secrets": Form(
+            lambda secrets: {name: _SEALED.write(sealed) for name, sealed in sorted(secrets.items())},
+            lambda stored: {name: _SEALED.read(value) for name, value in stored.items()},
+        ),
+        "signing_key": _SEALED,
+    },
+)
+type_of, to_payload, from_payload = _CODEC.type_of, _CODEC.to_payload, _CODEC.from_payload
 
 
 def shown_payload(type: str, payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -241,17 +192,5 @@ def shown_payload(type: str, payload: Mapping[str, Any]) -> dict[str, Any]:
     It is the stored one, but for `password.changed`: there the original has no id (its defect, departure 1), and its
     clients compare the keys.
     """
-    hidden = "id" if type == _NAMES[SMTPPasswordChanged] else ""
+    hidden = "id" if TYPES.get(type) is SMTPPasswordChanged else ""
     return {key: value for key, value in payload.items() if key != hidden}
-
-
-def _crypto_value(sealed: Sealed) -> dict[str, Any]:
-    """Return the form in which ZITADEL shows an encrypted value (spec 3.8).
-
-    Algorithm and KeyID are labels that its clients compare; cipher and key id of ours are inside "Crypted".
-    """
-    return {"Algorithm": "aes", "Crypted": sealed, "CryptoType": 0, "KeyID": "smtpKey"}
-
-
-def _sealed_of(value: Mapping[str, Any]) -> Sealed:
-    return Sealed(str(value["Crypted"]))

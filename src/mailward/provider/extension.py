@@ -10,7 +10,7 @@ from mailward.provider import certificates
 from mailward.provider import options as opt
 from mailward.provider.commands import PASSWORD, Providers
 from mailward.provider.configuring import Configure, RotatePassword
-from mailward.provider.events import Sealed
+from mailward.provider.payloads import Sealed
 from mailward.provider.queries import ProviderView, SMTPSettings
 from mailward.provider.testing import ProviderTests
 from mailward.secretbox import SecretText

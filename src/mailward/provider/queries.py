@@ -9,8 +9,8 @@ from mailward.db.database import Row, Transaction
 from mailward.errors import NotFound
 from mailward.ids import InstanceId, ProviderId
 from mailward.provider import options as opt
-from mailward.provider.events import Sealed
 from mailward.provider.options import NOTHING_SET, Options
+from mailward.provider.payloads import Sealed
 from mailward.provider.routing import ProviderLimits, SendLimits
 
 State = Literal["active", "inactive"]

@@ -5,7 +5,7 @@ from typing import assert_never
 
 from mailward.errors import FailedPrecondition, InvalidArgument, NotFound
 from mailward.ids import ProviderId
-from mailward.provider.events import Sealed
+from mailward.provider.payloads import Sealed
 from mailward.provider.sms_events import (
     Event,
     SMSActivated,

@@ -8,7 +8,7 @@ from mailward.eventstore.event import NewEvent
 from mailward.ids import InstanceId, ProviderId, UserId
 from mailward.provider import events, sms, sms_events, sms_projection, sms_queries
 from mailward.provider.commands import SIGNING_KEY, Act, Added, ChangedHTTP, Details
-from mailward.provider.events import Sealed
+from mailward.provider.payloads import Sealed
 from mailward.provider.queries import HTTPSettings
 from mailward.provider.signing import fresh_signing_key
 from mailward.provider.sms import (

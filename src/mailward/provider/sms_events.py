@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from mailward.ids import ProviderId
-from mailward.provider.events import Sealed
+from mailward.provider.payloads import Codec, Sealed, sealed_form
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,60 +101,21 @@ TYPES: Mapping[str, type[Event]] = {
     "instance.sms.configdeactivated": SMSDeactivated,
     "instance.sms.configremoved": SMSRemoved,
 }
-_NAMES: Mapping[type[Event], str] = {cls: name for name, cls in TYPES.items()}
 
-#: Field here -> key in the payload, in the order of the keys.
-_KEYS: Mapping[str, str] = {
-    "description": "description",
-    "endpoint": "endpoint",
-    "id": "id",
-    "sender_number": "senderNumber",
-    "sid": "sid",
-    "signing_key": "signingKey",
-    "token": "token",
-    "verify_service_sid": "verifyServiceSid",
-}
-_SECRETS = frozenset({"token", "signing_key"})
-_PARTIAL = (TwilioChanged, SMSHTTPChanged)
-
-
-def type_of(event: Event) -> str:
-    """Return the wire name, e.g. "instance.sms.configtwilio.added"."""
-    return _NAMES[type(event)]
-
-
-def to_payload(event: Event) -> dict[str, Any]:
-    """Return the JSON-able payload, keys sorted; of a `changed` event only what changed, "" included."""
-    partial = isinstance(event, _PARTIAL)
-    fields = type(event).__dataclass_fields__
-    payload: dict[str, Any] = {}
-    for field, key in _KEYS.items():
-        value = getattr(event, field) if field in fields else None
-        if value is None or (not partial and not value):
-            continue
-        payload[key] = _crypto_value(value) if field in _SECRETS else value
-    return payload
-
-
-def from_payload(type: str, payload: Mapping[str, Any]) -> Event | None:
-    """Return the event that was stored as `type` and `payload`, or None when it is none of the SMS providers'.
-
-    Raises ValueError when the payload does not fit its type.
-    """
-    cls = TYPES.get(type)
-    if cls is None:
-        return None
-    values = {
-        field: payload[key]["Crypted"] if field in _SECRETS else payload[key]
-        for field, key in _KEYS.items()
-        if field in cls.__dataclass_fields__ and key in payload
-    }
-    try:
-        return cls(**values)
-    except TypeError as error:
-        raise ValueError(f"an event {type!r} lacks a field: {error}") from None
-
-
-def _crypto_value(sealed: Sealed) -> dict[str, Any]:
-    """Return the form in which ZITADEL shows an encrypted value; the labels are what its clients compare (spec 3.8)."""
-    return {"Algorithm": "aes", "Crypted": sealed, "CryptoType": 0, "KeyID": "smsKey"}
+_SEALED = sealed_form("smsKey")
+_CODEC: Codec[Event] = Codec(
+    types=TYPES,
+    keys={
+        "description": "description",
+        "endpoint": "endpoint",
+        "id": "id",
+        "sender_number": "senderNumber",
+        "sid": "sid",
+        "signing_key": "signingKey",
+        "token": "token",
+        "verify_service_sid": "verifyServiceSid",
+    },
+    partial=(TwilioChanged, SMSHTTPChanged),
+    forms={"signing_key": _SEALED, "token": _SEALED},
+)
+type_of, to_payload, from_payload = _CODEC.type_of, _CODEC.to_payload, _CODEC.from_payload

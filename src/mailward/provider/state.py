@@ -15,12 +15,12 @@ from mailward.provider.events import (
     ProviderConfigured,
     ProviderDeactivated,
     ProviderRemoved,
-    Sealed,
     SMTPConfigAdded,
     SMTPConfigChanged,
     SMTPPasswordChanged,
 )
 from mailward.provider.options import NOTHING_SET, Options
+from mailward.provider.payloads import Sealed
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from mailward.errors import InvalidArgument, Unimplemented
 from mailward.ids import InstanceId, ProviderId
 from mailward.proto.zitadel import admin_pb2 as admin
 from mailward.provider.commands import Details
-from mailward.provider.events import Sealed
+from mailward.provider.payloads import Sealed
 from mailward.provider.queries import HTTPSettings, ProviderPage, ProviderView, SMTPSettings
 from mailward.provider.state import HTTPConfig, SMTPConfig
 from mailward.secretbox import SecretText

@@ -4,7 +4,7 @@ import pytest
 
 from mailward.errors import FailedPrecondition, InvalidArgument, MailwardError, NotFound
 from mailward.ids import ProviderId
-from mailward.provider.events import Sealed
+from mailward.provider.payloads import Sealed
 from mailward.provider.sms import (
     ActivateSMS,
     AddSMSHTTP,
