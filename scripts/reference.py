@@ -294,14 +294,15 @@ def _events() -> Iterator[tuple[str, str, str]]:
         for found in _CONSTANT.finditer(text):
             yield found[2], code(found[3]), about.get(found[1], "")
         module = importlib.import_module("mailward." + ".".join(path.relative_to(SOURCE).with_suffix("").parts))
-        keys, secrets = getattr(module, "_KEYS", {}), getattr(module, "_SECRETS", frozenset())
+        codec = getattr(module, "CODEC", None)
+        keys = codec.keys if codec else {}
         for name, kind in getattr(module, "TYPES", {}).items():
             if not inspect.isclass(kind):
                 continue
             payload = ", ".join(
                 keys.get(field.name, camel_case(field.name))
                 + ("?" if field.default is not MISSING or "None" in str(field.type) else "")
-                + (" (sealed)" if field.name in secrets else "")
+                + (" (sealed)" if "Sealed" in str(field.type) else "")
                 for field in fields(kind)
             )
             yield name, code("{" + payload + "}"), (inspect.getdoc(kind) or "").partition("\n")[0]

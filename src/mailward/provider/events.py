@@ -149,7 +149,7 @@ TYPES: Mapping[str, type[Event]] = {
 }
 
 _SEALED = sealed_form("smtpKey")
-_CODEC: Codec[Event] = Codec(
+CODEC: Codec[Event] = Codec(
     types=TYPES,
     keys={
         "description": "description",
@@ -183,7 +183,7 @@ _CODEC: Codec[Event] = Codec(
         "signing_key": _SEALED,
     },
 )
-type_of, to_payload, from_payload = _CODEC.type_of, _CODEC.to_payload, _CODEC.from_payload
+type_of, to_payload, from_payload = CODEC.type_of, CODEC.to_payload, CODEC.from_payload
 
 
 def shown_payload(type: str, payload: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,6 +61,24 @@ class BadPort(ValueError):
     """The port is neither a number from 1 to 65535 nor a known service."""
 
 
+def moved(stored: StoredRelay, host: str, *, tls: bool, user: str) -> list[str]:
+    """Return the names of what differs from what the password of `stored` was entered for: it is not to be used then.
+
+    So whoever may change a provider, but does not know its password, cannot have it sent to a server of their own.
+    """
+    if stored.bound_to is None:
+        return []
+    here = {"host or port": host, "the TLS mode": tls, "the user": user}
+    return [name for (name, value), bound in zip(here.items(), stored.bound_to, strict=True) if value != bound]
+
+
+def moved_since(stored: StoredRelay) -> list[str]:
+    """Return what `moved` does of `stored` as it stands; nothing when its password is not what it logs in with."""
+    if not stored.user or stored.options.oauth is not None:
+        return []
+    return moved(stored, stored.host, tls=stored.tls, user=stored.user)
+
+
 def open_relay(
     stored: StoredRelay,
     defaults: RelayDefaults,
@@ -84,6 +102,9 @@ def open_relay(
                 max_connections=defaults.max_connections,
                 deadlines=defaults.deadlines,
             )
+        if different := moved_since(stored):
+            was = f"the password was entered before {' and '.join(different)} changed"
+            return UnusableRelay(stored.id, f"{was}, and is used for nothing else; set the password again")
         plain = settings(
             stored.host,
             tls=stored.tls,

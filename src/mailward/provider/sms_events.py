@@ -103,7 +103,7 @@ TYPES: Mapping[str, type[Event]] = {
 }
 
 _SEALED = sealed_form("smsKey")
-_CODEC: Codec[Event] = Codec(
+CODEC: Codec[Event] = Codec(
     types=TYPES,
     keys={
         "description": "description",
@@ -118,4 +118,4 @@ _CODEC: Codec[Event] = Codec(
     partial=(TwilioChanged, SMSHTTPChanged),
     forms={"signing_key": _SEALED, "token": _SEALED},
 )
-type_of, to_payload, from_payload = _CODEC.type_of, _CODEC.to_payload, _CODEC.from_payload
+type_of, to_payload, from_payload = CODEC.type_of, CODEC.to_payload, CODEC.from_payload

@@ -1,10 +1,10 @@
 """Test mails: one real message through settings that are stored or not yet, and what failed of it (spec 5)."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from email.headerregistry import AddressHeader, HeaderRegistry
 
-from mailward.errors import FailedPrecondition, Internal, InvalidArgument, NotFound
+from mailward.errors import FailedPrecondition, Internal, InvalidArgument, MailwardError, NotFound
 from mailward.ids import MessageId, ProviderId
 from mailward.message.draft import Draft, make_draft
 from mailward.message.envelope import Envelope
@@ -111,6 +111,8 @@ class ProviderTests:
             settings = self._stored_settings(found)
         except Internal as error:
             return _never_begun(Stage.RESOLVE, "invalid_host", error)
+        except FailedPrecondition as error:
+            return _never_begun(Stage.AUTH, "secret_bound", error)
         try:
             return await self._send_test(test, replace(settings, deadlines=deadlines))
         except Internal as error:
@@ -122,8 +124,10 @@ class ProviderTests:
         Raises NotFound, SecretError, Internal when its host cannot be used.
         """
         found = await self._smtp_provider(id)
-        settings = self._stored_settings(found)
-        return settings if password is None else replace(settings, user=found.user, password=password, oauth=None)
+        if password is None:
+            return self._stored_settings(found)
+        settings = self._stored_settings(replace(found, password=None, bound_to=None))
+        return replace(settings, user=found.user, password=password, oauth=None)
 
     async def _smtp_provider(self, id: ProviderId) -> StoredRelay:
         found = await self._providers.stored(id)
@@ -137,16 +141,15 @@ class ProviderTests:
             raise NotFound("SMTP-p9cc", _NOT_FOUND)
         if found.password is None and found.options.oauth is None:
             return self._settings(test.host, tls=test.tls, user=test.user, password=None, id=test.id)
-        if different := _differences(test, found):
-            raise FailedPrecondition(
-                "MAILWARD-SecretBound",
-                f"The stored password is only used for what it is stored with, and {' and '.join(different)} differs: "
-                "give the password in this test, or save the change first.",
-            )
+        _check_bound(relay.moved(found, test.host.strip(BLANK), tls=test.tls, user=test.user))
         return self._stored_settings(found)
 
     def _stored_settings(self, found: StoredRelay) -> RelaySettings:
-        """Return the settings of a stored provider. A test shows what the newest password does, not what covers it."""
+        """Return the settings of a stored provider. A test shows what the newest password does, not what covers it.
+
+        Raises FailedPrecondition when its password was entered for another destination, SecretError.
+        """
+        _check_bound(relay.moved_since(found))
         password = self._providers.open_password(found)
         plain = self._settings(found.host, tls=found.tls, user=found.user, password=password, id=found.id)
         settings = relay.with_options(plain, found, self._providers.open_secrets(found))
@@ -189,19 +192,18 @@ def _as_test(found: StoredRelay, receiver: str) -> UnsavedTest:
     )
 
 
-def _never_begun(stage: Stage, code: str, error: Internal) -> Report:
+def _never_begun(stage: Stage, code: str, error: MailwardError) -> Report:
     """Return the report of a test that what is stored made impossible."""
     return Report((), Failure(stage, code, None, error.message, *CODES[code]), TlsMode.NONE)
 
 
-def _differences(test: UnsavedTest, found: StoredRelay) -> list[str]:
-    """Return the names of what the test would use the password for and it is not stored for."""
-    pairs = {
-        "host or port": (test.host.strip(BLANK), found.host),
-        "the TLS mode": (test.tls, found.tls),
-        "the user": (test.user, found.user),
-    }
-    return [name for name, (wanted, stored) in pairs.items() if wanted != stored]
+def _check_bound(different: Sequence[str]) -> None:
+    if different:
+        raise FailedPrecondition(
+            "MAILWARD-SecretBound",
+            f"The stored password is only used for what it was entered for, and {' and '.join(different)} differs: "
+            "give the password in this test, or set it again.",
+        )
 
 
 def _draft(test: UnsavedTest) -> Draft:

@@ -12,6 +12,10 @@ CODES: dict[str, tuple[str, str]] = {
     # stable code: (likely cause, what to do)
     "invalid_host": ("The host is not of the form host:port.", "Correct the provider's host."),
     "invalid_sender": ("The sender address is no address.", "Correct the provider's sender address."),
+    "secret_bound": (
+        "The host, port, TLS mode or user changed after the password was entered.",
+        "Set the password again: a stored secret is used for nothing but what it was entered for.",
+    ),
     "host_not_found": ("The host name does not resolve.", "Check the spelling of the host and this machine's DNS."),
     "resolve_timeout": ("The DNS server does not answer.", "Check this machine's DNS settings."),
     "egress_denied": ("The egress policy forbids every address of the host.", "Allow the address or use another host."),

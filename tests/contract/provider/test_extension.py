@@ -15,6 +15,7 @@ from mailward.provider.extension import Extension
 from mailward.provider.options import CLIENT_KEY, CLIENT_SECRET, OAuthOptions
 from mailward.provider.projection import GRACE_US, EmailProvidersProjection
 from mailward.provider.queries import SMTPSettings
+from mailward.provider.relay import UnusableRelay
 from mailward.provider.testing import ProviderTests
 from mailward.secretbox import SecretText
 from mailward.smtp.reply import Reply
@@ -112,7 +113,7 @@ async def test_a_client_of_zitadels_changes_nothing_of_it_but_the_tls_mode(
     await providers.activate(added.id, EDITOR)
     await extension.configure(added.id, {"tls_mode": "implicit", "ehlo_name": "gw.example"}, {}, EDITOR)
 
-    await providers.change_smtp(added.id, smtp(host="other:26", tls=False), None, EDITOR)
+    await providers.change_smtp(added.id, smtp(host="other:26", tls=False), OLD, EDITOR)
 
     found = await relay(providers)
     assert (found.host, found.tls, found.ehlo_name) == ("other", TlsMode.NONE, "gw.example")
@@ -210,15 +211,21 @@ async def test_the_wires_password_calls_keep_the_old_one_too(providers: Provider
 
 
 @pytest.mark.parametrize("change", [{"host": "other:25"}, {"user": "other"}, {"tls": False}])
-async def test_an_old_password_goes_nowhere_but_where_it_was_for(providers: Providers, change: dict[str, Any]) -> None:
+async def test_a_password_goes_nowhere_but_where_it_was_for(providers: Providers, change: dict[str, Any]) -> None:
+    """Whoever may change a provider could otherwise have its password sent to a server of their own."""
     added = await providers.add_smtp(smtp(), OLD, EDITOR)
     await providers.activate(added.id, EDITOR)
     await providers.change_password(added.id, NEW, EDITOR)
 
     await providers.change_smtp(added.id, replace(smtp(), **change), None, EDITOR)
-    assert (await relay(providers)).old_password is None
+    unusable = await providers.relay()
+    assert isinstance(unusable, UnusableRelay) and "set the password again" in unusable.reason
 
-    await providers.change_smtp(added.id, smtp(), SecretText("third"), EDITOR)
+    await providers.change_smtp(added.id, smtp(), None, EDITOR)
+    found = await relay(providers)
+    assert (found.password, found.old_password) == (NEW, None)
+
+    await providers.change_smtp(added.id, replace(smtp(), **change), SecretText("third"), EDITOR)
     assert (await relay(providers)).old_password is None
 
 

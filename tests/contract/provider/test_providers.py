@@ -432,7 +432,10 @@ async def test_another_master_key_makes_mail_wait_and_says_why(
 
 
 async def test_the_password_remembers_what_it_was_entered_for(providers: Providers) -> None:
-    """A changed destination keeps the password, as on the wire, and what it was meant for stays known."""
+    """A changed destination keeps the password, as on the wire, and what it was meant for stays known.
+
+    Without a user nobody logs in, so the password is in nobody's way.
+    """
     added = await providers.add_smtp(smtp(), PASSWORD, EDITOR)
     await providers.change_smtp(added.id, smtp(host="other:25", tls=False, user="x"), None, EDITOR)
     moved = await providers.stored(added.id)
@@ -441,6 +444,10 @@ async def test_the_password_remembers_what_it_was_entered_for(providers: Provide
 
     assert moved is not None and moved.bound_to == ("smtp.example.com:587", True, "mailer")
     assert entered is not None and entered.bound_to == ("other:25", False, "x")
+
+    await providers.activate(added.id, EDITOR)
+    await providers.change_smtp(added.id, smtp(host="third:25", tls=False, user=""), None, EDITOR)
+    assert isinstance(await providers.relay(), RelaySettings)
 
 
 # --- the domain policy

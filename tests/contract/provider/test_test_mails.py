@@ -179,6 +179,20 @@ async def test_a_stored_password_goes_nowhere_else(
     assert sent.calls == []
 
 
+async def test_a_stored_test_does_not_follow_a_change_without_the_password(
+    tests: ProviderTests, providers: Providers, sent: Sent
+) -> None:
+    added = await providers.add_smtp(smtp(), CANARY, EDITOR)
+    await providers.change_smtp(added.id, smtp(host="evil.example.com:587"), None, EDITOR)
+
+    with pytest.raises(FailedPrecondition, match="MAILWARD-SecretBound"):
+        await tests.stored(added.id, "to@example.net")
+    report = await tests.report(added.id, "to@example.net")
+
+    assert report.failure is not None and report.failure.code == "secret_bound"
+    assert sent.calls == []
+
+
 async def test_a_password_in_the_request_may_go_anywhere(
     tests: ProviderTests, providers: Providers, sent: Sent
 ) -> None:
