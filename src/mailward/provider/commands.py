@@ -32,7 +32,6 @@ from mailward.provider.signing import fresh_signing_key
 from mailward.provider.state import EmailProviders, HTTPConfig, SMTPConfig
 from mailward.secretbox import SecretBox, SecretError, SecretText
 from mailward.settings.projection import sender_must_match
-from mailward.transport.base import RelaySettings
 
 T = TypeVar("T")
 
@@ -296,11 +295,6 @@ class Providers:
             stored = await self._database.read(queries.route, self._instance)
             self._active = known = _Known(stored, version, now + self.relay_defaults.ttl_us)
         return known.stored
-
-    async def relay_settings(self) -> RelaySettings | None:
-        """Return what `relay` does, but None too when it is not an SMTP provider that can be used."""
-        relay = await self.relay()
-        return relay if isinstance(relay, RelaySettings) else None
 
     # --- secrets
 

@@ -37,11 +37,6 @@ class Headers:
                 return value.decode("latin-1")
         return default
 
-    def getlist(self, name: str) -> list[str]:
-        """Return every value of `name`, in order; a comma within a value is not looked at."""
-        wanted = _key(name)
-        return [value.decode("latin-1") for key, value in self.raw if key == wanted]
-
     def __contains__(self, name: str) -> bool:
         wanted = _key(name)
         for key, _ in self.raw:  # noqa: SIM110  a generator costs more than the loop

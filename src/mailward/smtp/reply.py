@@ -31,10 +31,6 @@ class Reply:
         return self.code // 100 == 2
 
     @property
-    def is_temporary(self) -> bool:
-        return self.code // 100 == 4
-
-    @property
     def is_permanent(self) -> bool:
         return self.code // 100 == 5
 

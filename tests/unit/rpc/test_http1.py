@@ -34,7 +34,7 @@ async def test_a_request_reaches_the_handler_as_it_was_sent() -> None:
     assert (request.target, request.body) == (b"/v1/messages%2F1?a=b&c", b"hello")
     assert (request.peer, request.scheme, request.http_version) == ("192.0.2.7:4711", "http", "1.1")
     assert request.headers.get("HOST") == "mail.example"
-    assert request.headers.getlist("X-Two") == ["one", "2"]
+    assert [value for name, value in request.headers if name == "x-two"] == ["one", "2"]
     assert "x-three" not in request.headers and request.headers.get("x-three", "none") == "none"
     answer = transport.take()
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n") and answer.endswith(b"content-length: 5\r\n\r\nhello")
@@ -57,7 +57,7 @@ async def test_the_target_may_be_absolute() -> None:
 
     connection.data_received(b"GET http://other.example:80/path?q HTTP/1.1\r\n" + HEAD + b"\r\n")
 
-    assert handler.requests[0].headers.getlist("host") == ["other.example:80"]
+    assert [value for name, value in handler.requests[0].headers if name == "host"] == ["other.example:80"]
     assert (handler.requests[0].path, handler.requests[0].query) == ("/path", "q")
 
 
