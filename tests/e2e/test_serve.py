@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import signal
 import socket
 import sqlite3
 import ssl
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from mailward.smtpd.tls import self_signed
+from mailward.smtpd.tls import FILE_NAME, self_signed
 from tests.support.program import Program, free_port
 from tests.support.sink import Sink
 
@@ -129,6 +130,35 @@ def test_with_a_certificate_the_port_speaks_tls(tmp_path: Path) -> None:
         connection.close()
 
     assert body == b"ok"
+
+
+def _shows(program: Program, certificate: Path) -> bool:
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    try:
+        with socket.create_connection(("localhost", program.http_port), timeout=10) as plain:
+            trusting.wrap_socket(plain, server_hostname="localhost").close()
+    except ssl.SSLCertVerificationError:
+        return False
+    return True
+
+
+def test_a_renewed_certificate_is_shown_after_sighup_and_a_broken_one_never(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    for folder in (old, new):
+        folder.mkdir()
+        self_signed(folder, "localhost", datetime.now(UTC))
+    first, second, file = old / FILE_NAME, new / FILE_NAME, tmp_path / "live.pem"
+    file.write_bytes(first.read_bytes())
+    with Program(tmp_path / "data", "--tls-cert", str(file), "--tls-key", str(file)) as program:
+        file.write_text("no certificate")
+        program.process.send_signal(signal.SIGHUP)
+        program.wait_for_log("certificate.refused")
+        assert _shows(program, first)
+
+        file.write_bytes(second.read_bytes())
+        program.process.send_signal(signal.SIGHUP)
+        program.wait_for_log("certificate.renewed")
+        assert _shows(program, second) and not _shows(program, first)
 
 
 def test_health_is_told_in_every_dialect(program: Program) -> None:

@@ -170,6 +170,14 @@ class Program:
             assert answer.status == 200, answer.body
         return str(added.json["id"])
 
+    def wait_for_log(self, event: str, timeout_s: float = 15.0) -> None:
+        """Wait until it has logged `event`."""
+        deadline = time.monotonic() + timeout_s
+        while f'"event":"{event}"' not in self.log.read_text():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{event} was not logged")
+            time.sleep(0.02)
+
     def wait_for_state(self, message_id: str, *states: str, timeout_s: float = 15.0) -> Any:
         """Poll a message until it is in one of `states`; return it."""
         deadline = time.monotonic() + timeout_s

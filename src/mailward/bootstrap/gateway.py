@@ -1,7 +1,7 @@
 """The composition root: settings in, a running gateway out. This folder alone knows everybody."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -12,6 +12,7 @@ from mailward.access.access import Access
 from mailward.bootstrap.control_plane import control_plane
 from mailward.bootstrap.data_plane import begin_life, data_plane
 from mailward.bootstrap.http_door import http_door
+from mailward.bootstrap.listening import Certificate
 from mailward.bootstrap.smtp_door import smtp_door
 from mailward.config import Settings
 from mailward.store import data_dir, locked, node_name, open_store, write_private
@@ -30,6 +31,7 @@ class Gateway:
     access: Access
     #: Set when nothing can be stored any more, because the store process has ended.
     store_lost: asyncio.Event
+    renew_certificate: Callable[[], None]  #: see Certificate.renew
 
 
 @asynccontextmanager
@@ -49,10 +51,11 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
         if first is not None:
             write_private(token_file, first.text)
         data = await stack.enter_async_context(data_plane(settings, store.database, life, control))
+        certificate = Certificate(settings)
         smtp_address = ""
         if settings.role in ("all", "smtp") and settings.smtp_address is not None:
-            smtp_address = await stack.enter_async_context(smtp_door(settings, folder, control, data))
-        http_address = await stack.enter_async_context(http_door(settings, store.database, control, data))
+            smtp_address = await stack.enter_async_context(smtp_door(settings, certificate, folder, control, data))
+        http_address = await stack.enter_async_context(http_door(settings, certificate, store.database, control, data))
 
         metrics.build_info.labels(version("mailward")).set(1)
         log.write(
@@ -66,5 +69,6 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
             owner_token_file=token_file,
             access=control.access,
             store_lost=store.database.lost,
+            renew_certificate=certificate.renew,
         )
         log.write("info", "server.stopping")

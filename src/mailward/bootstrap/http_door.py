@@ -19,7 +19,7 @@ from mailward.api.routing import Routing
 from mailward.api.services import registry
 from mailward.bootstrap.control_plane import ControlPlane
 from mailward.bootstrap.data_plane import DataPlane
-from mailward.bootstrap.listening import certificate, shown
+from mailward.bootstrap.listening import Certificate, shown
 from mailward.config import Settings
 from mailward.db.database import Database, Transaction
 from mailward.errors import MailwardError, Unavailable
@@ -33,7 +33,7 @@ from mailward.store import now_us
 
 @asynccontextmanager
 async def http_door(
-    settings: Settings, database: Database, control: ControlPlane, data: DataPlane
+    settings: Settings, certificate: Certificate, database: Database, control: ControlPlane, data: DataPlane
 ) -> AsyncIterator[str]:
     """Listen until the block ends, at the "host:port" that it is given; without the API in nodes that have none.
 
@@ -48,7 +48,7 @@ async def http_door(
         limits=Limits(connections=settings.max_connections),
     )
     host, number = settings.http_address
-    context = certificate(settings)
+    context = certificate.context()
     try:
         number = await port.start(host, number, context)
     except OSError as error:

@@ -1,5 +1,6 @@
 """The SMTP door: where applications submit mail as they would to any relay."""
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ from pathlib import Path
 from mailward.access.tokens import Caller
 from mailward.bootstrap.control_plane import ControlPlane
 from mailward.bootstrap.data_plane import DataPlane
-from mailward.bootstrap.listening import certificate, shown
+from mailward.bootstrap.listening import Certificate, shown
 from mailward.config import Settings
 from mailward.errors import Unavailable
 from mailward.smtpd.door import House, SmtpdSettings
@@ -19,7 +20,9 @@ from mailward.store import now_us
 
 
 @asynccontextmanager
-async def smtp_door(settings: Settings, folder: Path, control: ControlPlane, data: DataPlane) -> AsyncIterator[str]:
+async def smtp_door(
+    settings: Settings, certificate: Certificate, folder: Path, control: ControlPlane, data: DataPlane
+) -> AsyncIterator[str]:
     """Listen until the block ends, at the "host:port" that it is given. `folder` keeps the certificate made for it.
 
     Raises Unavailable when the address cannot be had, InvalidArgument for a certificate that cannot be used.
@@ -29,7 +32,8 @@ async def smtp_door(settings: Settings, folder: Path, control: ControlPlane, dat
         return await control.access.authenticate(token)  # The user name is free text.
 
     house = House(authenticate=authenticate, submit=data.submissions.submit, draw_id=data.draw_id, now_us=now_us)
-    listener = SmtpListener(_smtpd_settings(settings, folder), house)
+    context = certificate.context() or server_context(self_signed(folder, settings.host, datetime.now(UTC)))
+    listener = SmtpListener(_smtpd_settings(settings, context), house)
     assert settings.smtp_address is not None
     host, number = settings.smtp_address
     try:
@@ -42,8 +46,7 @@ async def smtp_door(settings: Settings, folder: Path, control: ControlPlane, dat
         await listener.stop(settings.shutdown_s / 2)
 
 
-def _smtpd_settings(settings: Settings, folder: Path) -> SmtpdSettings:
-    context = certificate(settings) or server_context(self_signed(folder, settings.host, datetime.now(UTC)))
+def _smtpd_settings(settings: Settings, context: ssl.SSLContext) -> SmtpdSettings:
     return SmtpdSettings(
         hostname=settings.host,
         max_size_bytes=settings.max_message_bytes,

@@ -1,4 +1,4 @@
-"""`mailward serve`: run the gateway until SIGTERM or SIGINT."""
+"""`mailward serve`: run the gateway until SIGTERM or SIGINT; SIGHUP has it read its certificate again."""
 
 import asyncio
 import contextlib
@@ -55,6 +55,8 @@ async def _serve(settings: config.Settings, demo: bool) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
     async with gateway(settings) as running:
+        if settings.tls_cert:  # Without one, SIGHUP ends the process, as when its terminal is closed.
+            loop.add_signal_handler(signal.SIGHUP, running.renew_certificate)
         _spare_the_collector()
         click.echo(_welcome(running) if settings.role in ("all", "api") else _welcome_of_part(running, settings.role))
         async with asyncio.TaskGroup() as tasks:

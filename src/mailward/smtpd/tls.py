@@ -23,9 +23,14 @@ def server_context(certificate: Path, key: Path | None = None) -> ssl.SSLContext
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    show(context, certificate, key)
+    return context
+
+
+def show(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:
+    """Have `context` show what these files hold from the next handshake on. Raises what server_context raises."""
     # An encrypted key must be an error, not a prompt on a terminal that a server does not have.
     context.load_cert_chain(certificate, key, password=_no_password)
-    return context
 
 
 def self_signed(data_dir: Path, hostname: str, now: datetime) -> Path:
