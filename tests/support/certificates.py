@@ -22,6 +22,7 @@ class Certificates:
     server: Path  #: for localhost, 127.0.0.1 and ::1: chain and key in one file
     other_name: Path  #: for other.example only
     expired: Path  #: for localhost, until yesterday
+    self_signed: Path  #: for localhost, by no authority
 
     def server_context(self, file: Path | None = None) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -41,12 +42,15 @@ def make_certificates(folder: Path) -> Certificates:
     ca_file = folder / "ca.pem"
     ca_file.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
 
-    def issue(file_name: str, names: list[x509.GeneralName], end: datetime.datetime) -> Path:
+    def issue(
+        file_name: str, names: list[x509.GeneralName], end: datetime.datetime, *, self_signed: bool = False
+    ) -> Path:
         key = ec.generate_private_key(ec.SECP256R1())
+        issuer = _name(file_name) if self_signed else ca_name
         certificate = (
-            _builder(_name(file_name), ca_name, key, now - 3 * _DAY, end)
+            _builder(_name(file_name), issuer, key, now - 3 * _DAY, end)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .sign(ca_key, hashes.SHA256())
+            .sign(key if self_signed else ca_key, hashes.SHA256())
         )
         file = folder / f"{file_name}.pem"
         file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + _pem(key))
@@ -62,6 +66,7 @@ def make_certificates(folder: Path) -> Certificates:
         server=issue("server", localhost, now + _DAY),
         other_name=issue("other-name", [x509.DNSName("other.example")], now + _DAY),
         expired=issue("expired", localhost, now - _DAY),
+        self_signed=issue("self-signed", localhost, now + _DAY, self_signed=True),
     )
 
 

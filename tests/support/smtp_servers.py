@@ -18,11 +18,19 @@ class Fault(Enum):
     DROP = "drop"  #: close the connection
 
 
-Behaviour = bytes | Fault
+@dataclass(frozen=True)
+class Drip:
+    """Answer, octet by octet."""
+
+    reply: bytes
+    every_s: float
+
+
+Behaviour = bytes | Fault | Drip
 Script = dict[str, Behaviour | list[Behaviour]]
 """Verb → what is done each time it comes; of a list, one after the other, and the last for ever.
 
-Verbs: those of SMTP, and BANNER, FINAL (the final dot), CONTENT (the first bytes of the content).
+Verbs: those of SMTP, and BANNER, FINAL (the final dot), CONTENT (the first bytes of the content), HANDSHAKE.
 """
 
 DEFAULTS: Script = {
@@ -92,6 +100,11 @@ class ScriptedServer:
             await asyncio.Event().wait()
         if behaviour is Fault.DROP:
             raise ConnectionResetError
+        if isinstance(behaviour, Drip):
+            for octet in behaviour.reply:
+                writer.write(bytes([octet]))
+                await asyncio.sleep(behaviour.every_s)
+            return behaviour.reply
         assert isinstance(behaviour, bytes)
         writer.write(behaviour)
         await writer.drain()

@@ -27,8 +27,8 @@ _NOT_FOUND = "SMTP configuration not found"
 _SUBJECT = "Test email"
 _TEXT = "This is a test message. That you read it shows that the email provider works: its settings reach you.\r\n"
 
-#: Somebody waits for the answer: every stage has its say within ten seconds, but the final dot, where servers filter.
-TEST_DEADLINES = Deadlines(connect_s=8.0, command_s=6.0, data_s=8.0, final_s=30.0)
+#: Somebody waits for the answer: every stage has its say within ten seconds.
+TEST_DEADLINES = Deadlines(connect_s=8.0, command_s=5.0, data_s=8.0, final_s=8.0)
 
 _STAGES = {
     Stage.RESOLVE: "Looking up the host",

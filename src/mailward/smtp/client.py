@@ -68,6 +68,7 @@ class ClientConnection:
     def __init__(self, ehlo_name: str) -> None:
         self.extensions: dict[str, str] = {}  #: EHLO keywords in upper case → parameters, e.g. {"SIZE": "1000"}
         self.transaction: Transaction | None = None  #: the current or last one
+        self.answered = Command.BANNER  #: what the last reply was to; before any, what the first one will be to
         self.is_spent = False  #: 421 was answered, or the dialogue broke: close the connection
         self._ehlo_name = ehlo_name
         self._reader = ReplyReader()
@@ -111,7 +112,8 @@ class ClientConnection:
                     break
                 if not self._due:
                     raise ProtocolError(f"unexpected reply: {reply}")
-                answer = self._take(self._due.popleft(), reply, lines) or answer
+                self.answered = self._due.popleft()
+                answer = self._take(self.answered, reply, lines) or answer
         except ProtocolError:
             self.is_spent = True
             raise

@@ -77,6 +77,9 @@ class RelayConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self.is_open = False
         self.closed.set()
+        if isinstance(error, ssl.SSLError) and self.machine.awaited in (Command.BANNER, Command.EHLO):
+            self._fail(handshake_trouble(error, starttls=True))  # It shook hands, and thought better of it.
+            return
         words = (
             f"connection lost: {error.strerror or error}"
             if isinstance(error, OSError)
@@ -127,6 +130,8 @@ class RelayConnection(asyncio.Protocol):
     async def start_tls(self, context: ssl.SSLContext, server_hostname: str, deadline_s: float) -> None:
         """Shake hands on this socket, after a 220 to STARTTLS. Raises Trouble."""
         assert self._transport is not None
+        if not self.is_open:  # It hung up instead: a handshake would wait for nobody.
+            raise handshake_trouble(ConnectionResetError())
         if self.machine.has_unread:
             raise local(
                 Stage.TLS, "protocol_error", "4.7.5", "the server sent clear text behind its answer to STARTTLS"
@@ -170,9 +175,10 @@ class RelayConnection(asyncio.Protocol):
     @property
     def _stage(self) -> Stage:
         awaited = self.machine.awaited
-        if awaited is Command.FINAL and not self.dot_sent:
-            return Stage.DATA
-        return STAGES[awaited] if awaited is not None else Stage.DATA
+        if awaited is None:  # What was talked of last; between messages, the next one.
+            answered = self.machine.answered
+            return Stage.MAIL if answered is Command.FINAL else STAGES[answered]
+        return Stage.DATA if awaited is Command.FINAL and not self.dot_sent else STAGES[awaited]
 
     def _flush(self) -> None:
         data = self.machine.data_to_send()

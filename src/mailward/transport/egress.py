@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,7 +50,9 @@ async def resolve(host: str, port: int, deadline_s: float, check: AddressCheck =
     except TimeoutError:
         raise local(Stage.RESOLVE, "resolve_timeout", "4.4.3", f"no answer from DNS for {host}") from None
     except (OSError, UnicodeError) as error:
-        raise local(Stage.RESOLVE, "host_not_found", "4.4.3", f"cannot resolve {host}: {_words(error)}") from None
+        unknown = not isinstance(error, socket.gaierror) or error.errno not in (socket.EAI_AGAIN, socket.EAI_FAIL)
+        code = "host_not_found" if unknown else "resolve_failed"
+        raise local(Stage.RESOLVE, code, "4.4.3", f"cannot resolve {host}: {_words(error)}") from None
     addresses, reasons = [], []
     for family, _, _, _, sockaddr in found:
         reason = check(str(sockaddr[0]), port)
@@ -117,4 +120,6 @@ def _connect_trouble(errors: list[OSError]) -> Trouble:
 
 
 def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and not isinstance(error, socket.gaierror) and error.errno:
+        return os.strerror(error.errno).lower()  # asyncio has words of its own, which say less
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()

@@ -88,7 +88,7 @@ class _Opening:
         self._note(Stage.RESOLVE, ", ".join(str(address.sockaddr[0]) for address in addresses))
         self._connection = await self._dial(addresses, self._tls)
         answer = await self._banner(addresses, probe=known_tls is None)
-        self._expect(answer, Stage.BANNER, "banner_refused")
+        self._expect(answer, Stage.BANNER)
         await self._ehlo()
         if self._tls is TlsMode.STARTTLS:
             await self._starttls()
@@ -183,7 +183,7 @@ class _Opening:
         assert self._connection is not None
         self._connection.machine.ehlo()
         answer = await self._connection.wait(self._settings.deadlines.command_s)
-        self._expect(answer, Stage.EHLO, "ehlo_refused")
+        self._expect(answer, Stage.EHLO)
 
     async def _starttls(self) -> None:
         connection, deadlines = self._connection, self._settings.deadlines
@@ -193,7 +193,7 @@ class _Opening:
         connection.machine.starttls()
         answer = await connection.wait(deadlines.command_s)
         if answer.reply.code != 220:
-            raise refused(Stage.TLS, "starttls_refused", answer.reply)
+            raise refused(Stage.TLS, answer.reply)
         await connection.start_tls(await self._load_context(), self._settings.host, deadlines.connect_s)
         self._check_pin(connection)
         self._note(Stage.TLS, f"STARTTLS, {self._trust}")
@@ -223,7 +223,7 @@ class _Opening:
         except Trouble as trouble:  # It may show what the server said.
             raise trouble.worded(without_secrets(trouble.reply.text, settings.user, password)) from None
         words = without_secrets(answer.reply.text, settings.user, password)
-        self._expect(replace(answer, reply=replace(answer.reply, text=words)), Stage.AUTH, "auth_rejected")
+        self._expect(replace(answer, reply=replace(answer.reply, text=words)), Stage.AUTH)
 
     def _check_pin(self, connection: RelayConnection) -> None:
         try:
@@ -244,9 +244,9 @@ class _Opening:
                 Stage.TLS, "tls_setup_failed", "4.7.5", f"certificates cannot be used: {error.strerror}"
             ) from None
 
-    def _expect(self, answer: Answer, stage: Stage, code: str) -> None:
+    def _expect(self, answer: Answer, stage: Stage) -> None:
         if not answer.reply.is_positive:
-            raise refused(stage, code, answer.reply)
+            raise refused(stage, answer.reply)
         self._note(stage, str(answer.reply))
 
     def _use(self, tls: TlsMode) -> None:

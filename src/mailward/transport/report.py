@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mailward.smtp.reply import Reply
 from mailward.transport.base import TlsMode
 from mailward.transport.outcome import Stage
-from mailward.transport.trouble import Trouble
+from mailward.transport.trouble import Trouble, refused
 
 CODES: dict[str, tuple[str, str]] = {
     # stable code: (likely cause, what to do)
@@ -17,6 +17,10 @@ CODES: dict[str, tuple[str, str]] = {
         "Set the password again: a stored secret is used for nothing but what it was entered for.",
     ),
     "host_not_found": ("The host name does not resolve.", "Check the spelling of the host and this machine's DNS."),
+    "resolve_failed": (
+        "No DNS server could say whether the host name exists.",
+        "Check this machine's DNS settings and network; try again later.",
+    ),
     "resolve_timeout": ("The DNS server does not answer.", "Check this machine's DNS settings."),
     "egress_denied": ("The egress policy forbids every address of the host.", "Allow the address or use another host."),
     "connect_refused": (
@@ -30,7 +34,7 @@ CODES: dict[str, tuple[str, str]] = {
     "connect_unreachable": ("There is no route to the host.", "Check this machine's network and firewall."),
     "tls_untrusted_certificate": (
         "The server's certificate is not signed by an authority that this machine trusts.",
-        "Use the name the provider gives for its server, or add its authority to the trusted roots.",
+        "Use the name the provider gives for its server; set its authority as CA bundle, or pin the server's key.",
     ),
     "tls_name_mismatch": (
         "The server's certificate is for another name.",
@@ -49,8 +53,16 @@ CODES: dict[str, tuple[str, str]] = {
         "Have the certificate renewed; check the clock.",
     ),
     "tls_handshake_failed": (
-        "Client and server share no TLS version or cipher, or the server hung up.",
-        "Check that the server speaks TLS 1.2 or later on this port.",
+        "Client and server share no cipher, the server wants a client certificate, or it hung up.",
+        "Check that the server speaks TLS 1.2 or later on this port; see its log.",
+    ),
+    "tls_version_unsupported": (
+        "The server speaks only versions of TLS that are no longer safe: 1.1 or older.",
+        "Have TLS 1.2 or later switched on there, or use another host or port of the provider.",
+    ),
+    "tls_client_certificate_refused": (
+        "The server wants a client certificate, and was shown none or one that it does not trust.",
+        "Set the client certificate and key that the provider knows.",
     ),
     "tls_timeout": (
         "The server accepts connections but does not speak TLS on this port.",
@@ -70,7 +82,7 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "starttls_refused": (
         "The server offers STARTTLS but refuses it.",
-        "Ask the provider; its certificate may be missing.",
+        "Try again later; if it stays, ask the provider, whose certificate may be missing.",
     ),
     "banner_refused": (
         "The server refuses to talk to this machine.",
@@ -80,6 +92,22 @@ CODES: dict[str, tuple[str, str]] = {
     "auth_rejected": (
         "User or password is wrong, or the account may not send by SMTP.",
         "Check both; many providers want an API key or an app password here.",
+    ),
+    "auth_method_refused": (
+        "The account may not log in with its own password: it wants an app password, or another kind of login.",
+        "Make an app password at the provider; the server's words may say where.",
+    ),
+    "auth_unavailable": (
+        "The server cannot check logins now, or there were too many.",
+        "Try again later; user and password may well be right.",
+    ),
+    "auth_required": (
+        "The server takes mail only after a login.",
+        "Set the user and the password that the provider gave you.",
+    ),
+    "tls_required": (
+        "The server takes logins and mail over TLS only.",
+        "Switch TLS on: STARTTLS on port 587, implicit on 465.",
     ),
     "auth_not_offered": (
         "A user and a password are set, but the server offers no login.",
@@ -99,7 +127,23 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "rcpt_refused": (
         "The server refuses the recipient.",
-        "Check the recipient's address; 'relay denied' means that login or an allow-list entry is missing.",
+        "Check the recipient's address.",
+    ),
+    "rcpt_deferred": (
+        "The server does not take the recipient yet: greylisting, a full mailbox, or too many at once.",
+        "Try again in some minutes; greylisting ends by itself.",
+    ),
+    "relay_denied": (
+        "The server does not relay for this machine or user.",
+        "Set user and password, or have this machine's address or the sender's domain allowed there.",
+    ),
+    "quota_exceeded": (
+        "The provider's quota or rate is used up, or its storage is full.",
+        "Try again later; set limits for the provider below what it allows, or have its quota raised.",
+    ),
+    "temporarily_refused": (
+        "The server does not take mail just now.",
+        "Try again later; see the server's words.",
     ),
     "data_refused": ("The server refuses to take content.", "See the server's words."),
     "content_refused": (
@@ -118,16 +162,9 @@ CODES: dict[str, tuple[str, str]] = {
     "protocol_error": ("What answers there does not speak SMTP.", "Check host and port."),
     "final_unanswered": (
         "The message was handed over, but the server's answer was lost.",
-        "It may have been delivered: look before sending it again.",
+        "It may have been delivered: look before sending it again. A test can wait longer, see its deadline.",
     ),
     "handover_failed": ("The hand-over could not be recorded here.", "See this server's log."),
-}
-
-_REFUSAL_CODES = {
-    Stage.MAIL: "mail_refused",
-    Stage.RCPT: "rcpt_refused",
-    Stage.DATA: "data_refused",
-    Stage.FINAL: "content_refused",
 }
 
 
@@ -195,5 +232,4 @@ def failure_of(trouble: Trouble) -> Failure:
 
 def refusal(stage: Stage, reply: Reply) -> Failure:
     """Return what the server's refusal `reply` in a transaction means to the operator."""
-    code = "service_unavailable" if reply.code == 421 else _REFUSAL_CODES[stage]
-    return Failure(stage, code, reply, str(reply), *CODES[code])
+    return failure_of(refused(stage, reply))

@@ -121,5 +121,8 @@ def _note_envelope(recorder: Recorder, transaction: Transaction) -> None:
         *[(Stage.RCPT, reply) for reply in transaction.recipients],
         (Stage.DATA, transaction.data),
     ]:
-        if reply is not None:
-            recorder.note(stage, str(reply), ok=reply.code // 100 < 4)
+        if reply is None:
+            continue
+        recorder.note(stage, str(reply), ok=reply.code // 100 < 4)
+        if reply.code == 421:  # Said once, and the answer to all that was still due.
+            return

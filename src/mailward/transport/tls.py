@@ -15,6 +15,16 @@ from mailward.transport.trouble import Trouble, local
 
 _NAME_MISMATCH = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 _OUT_OF_DATE = frozenset({9, 10})  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
+_TOO_OLD = frozenset({"TLSV1_ALERT_PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL"})
+#: Alerts about the certificate that we showed, or did not; with TLS 1.3 they come after our side of the handshake.
+_CLIENT_CERTIFICATE = frozenset({
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED", "TLSV1_ALERT_UNKNOWN_CA", "TLSV1_ALERT_ACCESS_DENIED",
+    "SSLV3_ALERT_BAD_CERTIFICATE", "SSLV3_ALERT_CERTIFICATE_UNKNOWN", "SSLV3_ALERT_CERTIFICATE_EXPIRED",
+})  # fmt: skip
+_SPOKEN = frozenset({
+    "tls_untrusted_certificate", "tls_name_mismatch", "tls_certificate_expired", "tls_version_unsupported",
+    "tls_client_certificate_refused",
+})  # fmt: skip
 _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"})
 
 
@@ -75,6 +85,11 @@ def handshake_trouble(error: Exception, *, starttls: bool = False) -> Trouble:
         return local(Stage.TLS, "tls_port_speaks_plain", "4.7.5", "the server answered, but not in TLS")
     if isinstance(error, TimeoutError):
         return local(Stage.TLS, "tls_timeout", "4.4.2", "the TLS handshake took too long")
+    if isinstance(error, ssl.SSLError) and error.reason in _TOO_OLD:
+        return local(Stage.TLS, "tls_version_unsupported", "4.7.5", "the server does not speak TLS 1.2 or later")
+    if isinstance(error, ssl.SSLError) and error.reason in _CLIENT_CERTIFICATE:
+        words = f"the server said: {error.reason.partition('_ALERT_')[2].lower().replace('_', ' ')}"
+        return local(Stage.TLS, "tls_client_certificate_refused", "4.7.5", words)
     reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or "connection closed"
     words = str(reason).lower().replace("_", " ")
     return local(Stage.TLS, "tls_handshake_failed", "4.7.5", f"TLS handshake failed: {words}")
@@ -82,4 +97,4 @@ def handshake_trouble(error: Exception, *, starttls: bool = False) -> Trouble:
 
 def speaks_tls(trouble: Trouble) -> bool:
     """Return whether a failed handshake proves that the other side speaks TLS."""
-    return trouble.code in ("tls_untrusted_certificate", "tls_name_mismatch", "tls_certificate_expired")
+    return trouble.code in _SPOKEN

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from mailward.smtp.reply import Reply
 from mailward.transport.outcome import Fault, Stage
+from mailward.transport.refusal import code_of
 
 
 class Trouble(Exception):
@@ -26,9 +27,9 @@ class Trouble(Exception):
         return Trouble(self.stage, self.code, reply, from_server=self.from_server, fault=self.fault)
 
 
-def refused(stage: Stage, code: str, reply: Reply) -> Trouble:
+def refused(stage: Stage, reply: Reply) -> Trouble:
     """The server answered `reply` where it should have agreed."""
-    return Trouble(stage, "service_unavailable" if reply.code == 421 else code, reply, from_server=True)
+    return Trouble(stage, code_of(stage, reply), reply, from_server=True)
 
 
 def local(stage: Stage, code: str, enhanced: str, text: str) -> Trouble:

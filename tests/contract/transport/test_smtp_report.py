@@ -138,24 +138,6 @@ async def test_a_certificate_that_does_not_hold_is_named(
     assert server.mails == []
 
 
-async def test_a_plain_server_on_a_tls_port_is_named(relay: Callable[..., RelaySettings]) -> None:
-    async with scripted_server() as server:
-        report = await smtp.test(relay(server.port, TlsMode.IMPLICIT), ENVELOPE, CONTENT)
-
-    assert code(report) == (Stage.TLS, "tls_port_speaks_plain")
-
-
-@pytest.mark.parametrize("tls", [TlsMode.NONE, TlsMode.STARTTLS])
-async def test_a_tls_server_on_a_plain_port_is_named(
-    tls: TlsMode, certificates: Certificates, relay: Callable[..., RelaySettings]
-) -> None:
-    """Such a server waits for us, and we for it: without a look, only the deadline would end it."""
-    async with scripted_server(tls=certificates.server_context()) as server:
-        report = await smtp.test(relay(server.port, tls), ENVELOPE, CONTENT)
-
-    assert code(report) == (Stage.BANNER, "plain_port_speaks_tls")
-
-
 async def test_auto_refuses_an_implicit_tls_server_with_an_untrusted_certificate(
     certificates: Certificates, relay: Callable[..., RelaySettings]
 ) -> None:
@@ -184,31 +166,6 @@ async def test_tls_that_is_not_offered_is_never_done_without(tls: TlsMode, relay
     assert not any(command.startswith("MAIL") for command in server.commands)
 
 
-async def test_replies_pipelined_behind_starttls_are_an_attack(relay: Callable[..., RelaySettings]) -> None:
-    """RFC 3207 4.2, the client's side: injected clear text must not be taken for the encrypted server's words."""
-    script: Script = {
-        "EHLO": b"250-x\r\n250 STARTTLS\r\n",
-        "STAR": b"220 go\r\n250-injected\r\n250 AUTH PLAIN\r\n",
-    }
-    async with scripted_server(script) as server:
-        report = await smtp.test(relay(server.port, TlsMode.STARTTLS), ENVELOPE, CONTENT)
-
-    assert code(report)[1] == "protocol_error"
-
-
-@pytest.mark.parametrize(
-    ("offer", "expected"),
-    [(b"250 x\r\n", "auth_not_offered"), (b"250-x\r\n250 AUTH CRAM-MD5\r\n", "auth_mechanism_unsupported")],
-)
-async def test_a_login_that_cannot_be_made_is_named(
-    offer: bytes, expected: str, relay: Callable[..., RelaySettings]
-) -> None:
-    async with scripted_server({"EHLO": offer}) as server:
-        report = await smtp.test(relay(server.port, user=USER, password=PASSWORD), ENVELOPE, CONTENT)
-
-    assert code(report) == (Stage.AUTH, expected)
-
-
 async def test_without_a_password_there_is_no_login(relay: Callable[..., RelaySettings]) -> None:
     async with scripted_server({"EHLO": b"250-x\r\n250 AUTH PLAIN\r\n"}) as server:
         report = await smtp.test(relay(server.port, user=USER), ENVELOPE, CONTENT)
@@ -231,54 +188,12 @@ async def test_a_password_travels_in_clear_text_to_loopback_or_by_permission_onl
         assert code(report) == (Stage.AUTH, "auth_cleartext_forbidden")
 
 
-@pytest.mark.parametrize(
-    ("verb", "stage", "expected"),
-    [
-        ("BANNER", Stage.BANNER, "banner_refused"),
-        ("MAIL", Stage.MAIL, "mail_refused"),
-        ("RCPT", Stage.RCPT, "rcpt_refused"),
-        ("DATA", Stage.DATA, "data_refused"),
-        ("FINAL", Stage.FINAL, "content_refused"),
-    ],
-)
-async def test_a_report_names_stage_and_words_of_a_refusal(
-    verb: str, stage: Stage, expected: str, relay: Callable[..., RelaySettings]
-) -> None:
-    async with scripted_server({verb: b"554 5.7.1 we say no\r\n"}) as server:
-        report = await smtp.test(relay(server.port), ENVELOPE, CONTENT)
-
-    assert code(report) == (stage, expected)
-    assert report.failure is not None
-    assert report.failure.words == "554 5.7.1 we say no"
-    assert report.failure.cause
-    assert report.failure.fix
-    assert [step.stage for step in report.steps if not step.ok] == [stage]
-
-
-async def test_a_lost_final_answer_is_reported_as_such(relay: Callable[..., RelaySettings]) -> None:
-    async with scripted_server({"FINAL": Does.DROP}) as server:
-        report = await smtp.test(relay(server.port), ENVELOPE, CONTENT)
-
-    assert code(report) == (Stage.FINAL, "final_unanswered")
-
-
 async def test_a_lost_answer_to_quit_does_not_matter(relay: Callable[..., RelaySettings]) -> None:
     async with scripted_server({"QUIT": Does.DROP}) as server:
         report = await smtp.test(relay(server.port), ENVELOPE, CONTENT)
 
     assert report.ok
     assert len(server.contents) == 1
-
-
-async def test_nobody_listening_and_unknown_hosts_are_named(relay: Callable[..., RelaySettings]) -> None:
-    async with scripted_server() as server:
-        port = server.port
-
-    refused = await smtp.test(relay(port), ENVELOPE, CONTENT)
-    unknown = await smtp.test(relay(port, host="no-such-host.invalid"), ENVELOPE, CONTENT)
-
-    assert code(refused) == (Stage.CONNECT, "connect_refused")
-    assert code(unknown)[0] is Stage.RESOLVE
 
 
 async def test_the_egress_policy_is_asked_before_any_connection(relay: Callable[..., RelaySettings]) -> None:
