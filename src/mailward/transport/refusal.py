@@ -32,12 +32,12 @@ def code_of(stage: Stage, reply: Reply) -> str:
     if stage is Stage.RCPT:
         if reply.enhanced in _RELAYING or "relay" in reply.text.lower():
             return "relay_denied"
-        return "rcpt_deferred" if reply.is_temporary else "rcpt_refused"
+        return "rcpt_refused" if reply.is_permanent else "rcpt_deferred"
     if reply.enhanced in _TOO_LARGE or (reply.code == 552 and not reply.enhanced.startswith("5.2.")):
         return "message_too_large"
     if reply.code == 452:
         return "quota_exceeded"
-    return "temporarily_refused" if reply.is_temporary else _BY_STAGE[stage]
+    return _BY_STAGE[stage] if reply.is_permanent else "temporarily_refused"
 
 
 def _auth_code(reply: Reply) -> str:
@@ -47,7 +47,7 @@ def _auth_code(reply: Reply) -> str:
         return "auth_method_refused"
     if reply.code == 504:
         return "auth_mechanism_unsupported"
-    return "auth_unavailable" if reply.is_temporary else "auth_rejected"
+    return "auth_rejected" if reply.is_permanent else "auth_unavailable"
 
 
 def _wants_tls(reply: Reply) -> bool:
