@@ -1,6 +1,8 @@
 """The built program says who changed what, when and from where, and in which language."""
 
 import json
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 from tests.support.program import Program
@@ -60,3 +62,22 @@ def test_an_answer_beyond_four_mebibytes_is_refused_over_rest(program: Program) 
     assert (refused.status, refused.json["code"]) == (429, 8)
     assert refused.json["message"].startswith("grpc: received message larger than max (")
     assert len(events(program, limit=1)) == 1
+
+
+def test_a_check_of_the_log_names_the_event_that_somebody_changed(program: Program) -> None:
+    whole = program.cli("event", "verify")
+    head = whole.stdout.split()[-1]
+    assert (whole.returncode, program.cli("event", "verify", "--head", head).returncode) == (0, 0)
+    assert program.cli("event", "verify", "--head", "00").returncode == 1
+    assert program.cli("event", "verify", "--head", "xyz").returncode == 2
+
+    program.stop()
+    with closing(sqlite3.connect(program.data_dir / "mailward.db")) as connection:
+        connection.execute("UPDATE events SET editor = 'nobody' WHERE position = 2")
+        connection.commit()
+    program.start()
+
+    broken = program.cli("event", "verify")
+    assert broken.returncode == 1
+    assert broken.stderr.startswith("mailward: event 2 (")
+    assert json.loads(program.cli("event", "verify", "--json").stdout)["broken"]["position"] == 2

@@ -1,15 +1,18 @@
 """Who changed what, when, and from where: the event log with the names of its editors."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mailward.access import queries
 from mailward.access.events import HIDDEN
 from mailward.db.database import Database, Transaction
+from mailward.eventstore import chain
 from mailward.eventstore.event import RecordedEvent
 from mailward.eventstore.search import Search, search
 from mailward.ids import UserId
+
+_VERIFIED_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,16 @@ class Audit:
     async def search(self, wanted: Search) -> list[Entry]:
         """Return up to `limit` events that match, by position."""
         return await self._database.read(_search, wanted)
+
+    async def verify(self, wanted: bytes, progress: Callable[[int], None]) -> chain.Checked:
+        """Check that no event was changed or removed. `wanted`: a head to look out for; `progress`: gets the count."""
+        checked, more = chain.Checked(0, 0, chain.START), True
+        while more and checked.broken is None:
+            before = checked.count
+            checked = await self._database.read(chain.check, checked, _VERIFIED_AT_ONCE, wanted)
+            more = checked.count > before
+            progress(checked.count)
+        return checked
 
 
 def _search(tx: Transaction, wanted: Search) -> list[Entry]:

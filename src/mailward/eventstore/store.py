@@ -9,6 +9,7 @@ import orjson
 
 from mailward.db.database import Row, Transaction
 from mailward.errors import FailedPrecondition, InvalidArgument
+from mailward.eventstore import chain
 from mailward.eventstore.event import Editor, NewEvent, RecordedEvent
 
 if TYPE_CHECKING:
@@ -43,10 +44,12 @@ _NEXT_VERSION = """
 # take an end of a time for an end of positions. A clock that was wrong by more than that does not bind those after it.
 _TIME = """COALESCE((SELECT MAX(later.at_us) FROM events AS later
                       WHERE later.at_us > :at_us AND later.at_us < :at_us + 60000000), :at_us)"""
+_TAIL = f"SELECT (SELECT digest FROM events ORDER BY position DESC LIMIT 1), {_TIME}"  # noqa: S608 a constant
+
 _INSERT = f"""
-    INSERT INTO events (aggregate_type, aggregate_id, version, type, payload, editor, peer, at_us)
-    VALUES (:aggregate_type, :aggregate_id, :version, :type, :payload, :editor, :peer, {_TIME})
-    RETURNING position, at_us
+    INSERT INTO events ({chain.FIELDS}, digest)
+    VALUES (:aggregate_type, :aggregate_id, :version, :type, :payload, :editor, :peer, :at_us, :digest)
+    RETURNING position
 """  # noqa: S608 a constant
 
 # The same as the two before, in one round trip: what a command on PostgreSQL waits for is mostly round trips.
@@ -55,9 +58,9 @@ _APPEND_ONE = f"""
         UPDATE aggregates SET version = :version
          WHERE type = :aggregate_type AND id = :aggregate_id AND version = :version - 1
      RETURNING version)
-    INSERT INTO events (aggregate_type, aggregate_id, version, type, payload, editor, peer, at_us)
-    SELECT :aggregate_type, :aggregate_id, version, :type, :payload, :editor, :peer, {_TIME} FROM next
-    RETURNING position, at_us
+    INSERT INTO events ({chain.FIELDS}, digest)
+    SELECT :aggregate_type, :aggregate_id, version, :type, :payload, :editor, :peer, :at_us, :digest FROM next
+    RETURNING position
 """  # noqa: S608 a constant
 
 # Which kinds of events there are, for searches; each connection remembers those that it has seen noted.
@@ -92,10 +95,13 @@ def append(
         _move(tx, aggregate_type, aggregate_id, expected_version, expected_version + len(events))
     peer = editor.peer if isinstance(editor, Editor) else ""
     editor = str(editor)
+    digest, at_us = tx.fetch(_TAIL, at_us=at_us)[0]
     result = []
     for number, event in enumerate(events, expected_version + 1):
         payload = _dump(event)
         _note_kind(tx, aggregate_type, event.type)
+        fields = (aggregate_type, aggregate_id, number, event.type, payload, editor, peer, at_us)
+        digest = chain.link(digest or chain.START, fields)
         row = tx.fetch_one(
             _APPEND_ONE if at_once else _INSERT,
             aggregate_type=aggregate_type,
@@ -106,11 +112,12 @@ def append(
             editor=editor,
             peer=peer,
             at_us=at_us,
+            digest=digest,
         )
         if row is None:
             raise _conflict(aggregate_type, aggregate_id, expected_version)
         # The payload is read back from the text, so that a projection sees now what it will see in a rebuild.
-        stored = (aggregate_type, aggregate_id, number, row[0], event.type, payload, editor, peer, row[1])
+        stored = (aggregate_type, aggregate_id, number, row[0], event.type, payload, editor, peer, at_us)
         result.append(recorded(stored))
     for one in result:
         for projection in projections:

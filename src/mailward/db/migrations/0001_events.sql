@@ -14,6 +14,7 @@ CREATE TABLE events (
     editor         TEXT NOT NULL, -- user id
     peer           TEXT NOT NULL, -- address:port of the client; empty: done at the command line
     at_us          INTEGER NOT NULL, -- does not go back by less than a minute
+    digest         BLOB NOT NULL,    -- over this event and the digest of the one before, see eventstore/chain.py
     UNIQUE (aggregate_type, aggregate_id, version)
 );
 
