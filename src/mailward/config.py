@@ -122,6 +122,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     command_s: Annotated[
         float, Meta(gt=0, le=600, description="Longest wait for any other answer of a provider, in seconds.")
     ] = 30.0
+    probe_s: Annotated[
+        float,
+        Meta(ge=0, le=86_400, description="Seconds between two logins without mail to each provider in use. 0: none."),
+    ] = 300.0
     shutdown_s: Annotated[
         float, Meta(ge=0, le=3600, description="Seconds that calls and attempts in flight get to finish.")
     ] = 30.0

@@ -183,6 +183,13 @@ def provider_failed(provider_id: str, *, stage: str, code: str, text: str) -> No
     write("warning", "provider.failed", provider_id=provider_id, stage=stage, code=code, text=text)
 
 
+def provider_probed(provider_id: str, *, again: bool) -> None:
+    """A login without mail worked. `again`: the one before it had failed."""
+    metrics.provider_up.labels(provider_id).set(1)
+    if again:
+        write("info", "provider.works", provider_id=provider_id)
+
+
 def authentication_failed(*, door: str, peer: str, reason: str) -> None:
     """Credentials were refused. `door`: "http", "grpc" or "smtp"."""
     metrics.authentications_failed.labels(door).inc()

@@ -4,7 +4,7 @@ import json
 import socket
 from pathlib import Path
 
-from tests.support.program import Program
+from tests.support.program import Program, free_port
 from tests.support.sink import Sink
 
 PROVIDERS = "/mailward/v1/providers"
@@ -100,3 +100,12 @@ def test_what_the_egress_policy_denies_is_not_connected_to(tmp_path: Path, sink:
         report = program.request("POST", f"{PROVIDERS}/{id}:test", {"to": "ada@example.net"}).json
 
         assert report["failure"]["code"] == "egress_denied"
+
+
+def test_a_provider_that_does_not_answer_is_known_before_any_mail(tmp_path: Path) -> None:
+    with Program(tmp_path / "data", "--probe-s", "0.2") as program:
+        id = program.add_relay(f"127.0.0.1:{free_port()}")
+        program.wait_for_log("provider.failed")
+        metrics = program.request("GET", "/metrics", token="").body.decode()
+
+    assert f'mailward_provider_up{{provider="{id}"}} 0.0' in metrics

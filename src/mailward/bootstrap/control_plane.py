@@ -11,7 +11,7 @@ from mailward.access.commands import SYSTEM
 from mailward.config import Settings
 from mailward.ids import IdSource
 from mailward.provider.commands import Providers
-from mailward.provider.extension import Extension
+from mailward.provider.extension import Extension, Login
 from mailward.provider.relay import RelayDefaults
 from mailward.provider.sms_commands import SMSProviders
 from mailward.provider.testing import ProviderTests
@@ -32,6 +32,7 @@ class ControlPlane:
     providers: Providers
     extension: Extension
     tests: ProviderTests
+    login: Login
     sms: SMSProviders
 
 
@@ -51,6 +52,7 @@ async def control_plane(settings: Settings, store: Store, ids: IdSource) -> Asyn
         domains=_domains(settings),
     )
     check = address_check(settings.egress_deny)
+    login = partial(smtp.login, check=check)
     tests = ProviderTests(providers, partial(smtp.test, check=check), new_id=ids, now_us=now_us)
     instance_settings = InstanceSettings(database, instance=instance, now_us=now_us)
     await instance_settings.start(SYSTEM)
@@ -60,8 +62,9 @@ async def control_plane(settings: Settings, store: Store, ids: IdSource) -> Asyn
             accounts=Accounts(database, secrets, access, ids, now_us),
             settings=instance_settings,
             providers=providers,
-            extension=Extension(providers, tests, partial(smtp.login, check=check)),
+            extension=Extension(providers, tests, login),
             tests=tests,
+            login=login,
             sms=SMSProviders(database, secrets, instance=instance, new_id=ids, now_us=now_us),
         )
     finally:

@@ -21,6 +21,7 @@ from mailward.delivery.waiting import reason_to_wait
 from mailward.delivery.worker import Worker
 from mailward.ids import MessageId
 from mailward.provider.commands import Providers
+from mailward.provider.probes import Probes
 from mailward.provider.watch import RelayWatch
 from mailward.store import now_us
 from mailward.transport.policy import address_check
@@ -67,6 +68,10 @@ async def data_plane(
         if isinstance(worker, Worker):
             # A stop has one deadline for everything; the doors leave half of it to mail that is on the wire.
             stack.push_async_callback(worker.stop, settings.shutdown_s / 2)
+            if settings.probe_s:
+                probes = Probes(lambda: watch.plan, control_plane.login, settings.probe_s)
+                probes.start()
+                stack.push_async_callback(probes.stop)
         submissions = Submissions(database, worker, now_us, settings.lifetime_s)
         census = Census(database, now_us)
         census.start()
