@@ -43,8 +43,8 @@ class Control:
 
     async def treat(self, treatment: Treatment, id: MessageId, editor: UserId, address: str = "") -> int:
         """Do `treatment` to a message or one of its recipients; return to how many. Raises NotFound, Conflict."""
-        async with self._worker.claims_held():
-            count = await self._database.write(operators.treat_message, self._act(editor), treatment, id, address)
+        count = await self._database.write(operators.treat_message, self._act(editor), treatment, id, address)
+        self._worker.wake()
         log.queue_changed(treatment.value, editor=editor, count=count, message_id=id)
         return count
 
@@ -53,8 +53,8 @@ class Control:
         act, operation = self._act(editor), str(self._draw_id())
         if dry_run:
             return await self._walk(treatment, filter, act, operation, dry_run=True)
-        async with self._worker.claims_held():
-            count = await self._walk(treatment, filter, act, operation, dry_run=False)
+        count = await self._walk(treatment, filter, act, operation, dry_run=False)
+        self._worker.wake()
         log.queue_changed(treatment.value, editor=editor, count=count)
         return count
 

@@ -1,7 +1,5 @@
 """What stands in for a Worker in a node that delivers nothing: mail is queued, and a node that does takes it."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 
@@ -24,7 +22,5 @@ class Elsewhere:
     def forget(self, *_: Any) -> None:
         """See Worker.forget."""
 
-    @asynccontextmanager
-    async def claims_held(self) -> AsyncIterator[None]:
-        """See Worker.claims_held."""
-        yield
+    def wake(self) -> None:
+        """See Worker.wake."""

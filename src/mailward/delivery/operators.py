@@ -1,6 +1,7 @@
 """The operator's hand in the queue: cancel, try now, resolve doubts; one message or many, each on record (SQL).
 
-Nothing here touches a leased recipient: its node alone knows how far the conversation has come. The functions are for
+A leased recipient can be canceled until its attempt is open, whichever node holds it: what opens an attempt
+(queue.open_attempts) looks whether the lease still holds. Nothing else here touches one. The functions are for
 Database.write; `step` is for Database.read too when it is only to count.
 """
 
@@ -26,7 +27,7 @@ SCANNED = 1_000  #: recipients looked at in one step: what the writer does in so
 class Treatment(StrEnum):
     """What is done to recipients."""
 
-    CANCEL = "cancel"  #: those that wait: no attempt will follow
+    CANCEL = "cancel"  #: those that wait, or are leased without an open attempt: no attempt will follow
     RETRY = "retry"  #: those that wait: the next attempt is due now
     RESOLVE_ACCEPTED = "accepted"  #: those in doubt: the provider took it
     RESOLVE_RETRY = "resolve-retry"  #: those in doubt: it did not, or a copy too many does not matter
@@ -42,10 +43,15 @@ _EVENTS = {
 }
 _REPLAYED = "queue.messages.replayed"
 
-# A doubt is nothing that can be canceled: it may have been handed over.
+# A doubt is nothing that can be canceled: it may have been handed over. Leased rows must be locked before.
 _CANCEL = """
-    UPDATE recipients SET state = 'canceled', state_at_us = :now_us, next_attempt_at_us = NULL
-     WHERE message_id = :message_id AND n = :n AND next_attempt_at_us IS NOT NULL AND state <> 'uncertain'
+    UPDATE recipients SET state = 'canceled', state_at_us = :now_us, next_attempt_at_us = NULL,
+                          node = NULL, epoch = NULL
+     WHERE message_id = :message_id AND n = :n AND state <> 'uncertain'
+       AND (next_attempt_at_us IS NOT NULL
+            OR node IS NOT NULL AND doubts = 0
+               AND NOT EXISTS (SELECT 1 FROM attempts AS a
+                                WHERE a.message_id = recipients.message_id AND a.closed_at_us IS NULL))
 """
 
 _RETRY = """
@@ -88,11 +94,13 @@ class Act:
     at_us: int
 
 
-_OF_MESSAGE = """
+_OF_MESSAGE_IN_SQLITE = """
     SELECT r.n, r.address, r.state, r.next_attempt_at_us, r.node, m.expires_at_us
       FROM messages AS m JOIN recipients AS r ON r.message_id = m.id
      WHERE m.id = :id ORDER BY r.n
 """
+
+_OF_MESSAGE = {"sqlite": _OF_MESSAGE_IN_SQLITE, "postgresql": f"{_OF_MESSAGE_IN_SQLITE} FOR UPDATE OF r"}
 
 
 def treat_message(tx: Transaction, act: Act, treatment: Treatment, id: MessageId, address: str = "") -> int:
@@ -100,7 +108,7 @@ def treat_message(tx: Transaction, act: Act, treatment: Treatment, id: MessageId
 
     Raises NotFound; Conflict when there is none to whom it could be done, with the reason.
     """
-    rows = tx.fetch(_OF_MESSAGE, id=id)
+    rows = tx.fetch(_OF_MESSAGE[tx.dialect], id=id)
     if not rows:
         raise NotFound("QUEUE-absent", "no such message")
     meant = [row for row in rows if not address or row[1].lower() == address.lower()]
@@ -199,6 +207,7 @@ class QueueFilter:
 #: Where a walk through the queue has come to: lane, next attempt, message, n.
 Cursor = tuple[int, int, int, int]
 START: Cursor = (0, -1, 0, 0)
+_LEASED_LANE = len(Lane)  # stands in a cursor for what nodes hold, whose lane it is not sorted by
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +230,22 @@ _WAITING = """
              ORDER BY next_attempt_at_us, message_id, n LIMIT :scanned) AS r
       JOIN messages AS m ON m.id = r.message_id
      ORDER BY r.next_attempt_at_us, r.message_id, r.n
+"""
+
+# "+ 0" hides the order from the primary key: it would lead through everything that was ever sent.
+_LEASED = """
+    SELECT r.lane, 0, r.message_id, r.n, r.address, r.state, m.tags, m.created_at_us, m.expires_at_us,
+           CASE WHEN :provider = '' OR EXISTS (
+                SELECT 1 FROM attempts AS a WHERE a.message_id = r.message_id AND a.provider_id = :provider)
+                THEN 1 ELSE 0 END
+      FROM (SELECT lane, message_id, n, address, state FROM recipients
+             WHERE node IS NOT NULL AND doubts = 0
+               AND message_id + 0 >= :id AND (message_id + 0 > :id OR n > :n)
+               AND NOT EXISTS (SELECT 1 FROM attempts AS a
+                                WHERE a.message_id = recipients.message_id AND a.closed_at_us IS NULL)
+             ORDER BY message_id + 0, n LIMIT :scanned {lock}) AS r
+      JOIN messages AS m ON m.id = r.message_id
+     ORDER BY r.message_id, r.n
 """
 
 _DOUBTS = """
@@ -258,6 +283,10 @@ def step(
     bounds = {"id": id, "n": n, "provider": filter.provider_id, "scanned": SCANNED}
     if doubts:
         rows = tx.fetch(_DOUBTS, **bounds)
+    elif lane == _LEASED_LANE:
+        # What is locked is being opened or closed at this moment: too late.
+        lock = "" if dry_run or tx.dialect == "sqlite" else "FOR UPDATE SKIP LOCKED"
+        rows = tx.fetch(_LEASED.format(lock=lock), **bounds)
     elif filter.lane is not None and lane != filter.lane:
         rows = []
     else:
@@ -271,7 +300,7 @@ def step(
     if count and not dry_run:
         what = {"operation": operation, "filter": filter.described()}
         _record(tx, act, _EVENTS[treatment], what, count)
-    return Step(count, _next_cursor(cursor, rows, doubts))
+    return Step(count, _next_cursor(cursor, rows, treatment))
 
 
 def _may(treatment: Treatment, filter: QueueFilter, row: Row, now_us: int) -> bool:
@@ -282,10 +311,9 @@ def _may(treatment: Treatment, filter: QueueFilter, row: Row, now_us: int) -> bo
     return treatment is not Treatment.RESOLVE_RETRY or bool(row[8] > now_us)
 
 
-def _next_cursor(cursor: Cursor, rows: Sequence[Row], doubts: bool) -> Cursor | None:
+def _next_cursor(cursor: Cursor, rows: Sequence[Row], treatment: Treatment) -> Cursor | None:
+    lane = cursor[0]
     if len(rows) == SCANNED:
-        lane, at_us, id, n = rows[-1][:4]
-        return (cursor[0] if doubts else lane, at_us, id, n)
-    if doubts or cursor[0] == max(Lane):
-        return None
-    return (cursor[0] + 1, -1, 0, 0)
+        return (lane, *rows[-1][1:4])
+    last = {Treatment.CANCEL: _LEASED_LANE, Treatment.RETRY: max(Lane)}.get(treatment, lane)
+    return None if lane == last else (lane + 1, -1, 0, 0)

@@ -52,12 +52,14 @@ def submit(tx: Transaction, items: list[NewMessage]) -> list[bool | Earlier]:
     return [earlier[item.id] if item.id in earlier else next(answers) for item in items]
 
 
-def open_attempts(tx: Transaction, items: list[OpenAttempt]) -> list[bool]:
-    """Record attempts as open; False for each whose owner's life is over, which must not go on.
+def open_attempts(tx: Transaction, items: list[OpenAttempt]) -> list[bool | None]:
+    """Record attempts as open; what is not recorded must not go on.
 
-    Repeating it changes nothing, so it may be tried again when nobody knows whether the commit was stored.
+    False: the owner's life is over. None: a recipient of it is not leased to the owner any more, because an operator
+    canceled it; the others are to be given back. Repeating it changes nothing, so it may be tried again when nobody
+    knows whether the commit was stored.
     """
-    opened: list[bool] = _engine(tx).open_attempts(tx, items)
+    opened: list[bool | None] = _engine(tx).open_attempts(tx, items)
     return opened
 
 

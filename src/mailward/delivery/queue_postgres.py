@@ -102,26 +102,38 @@ def submit(tx: Transaction, items: list[NewMessage]) -> list[bool]:
     return [item.owner in living for item in items]
 
 
+# FOR SHARE OF r: whoever cancels a recipient (operators.py) either sees the open attempt, or is seen here.
 _OPEN = """
     WITH living AS (SELECT id, epoch FROM nodes WHERE id = ANY (%s::bigint[]) FOR SHARE),
+    leased AS (
+        SELECT v.id
+          FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
+                 AS v (id, message_id, n, node, epoch)
+          JOIN recipients AS r ON r.message_id = v.message_id AND r.n = v.n AND r.node = v.node AND r.epoch = v.epoch
+           FOR SHARE OF r
+    ),
+    whole AS (SELECT id, count(*) AS recipients FROM leased GROUP BY id),
     new_attempts AS (
         INSERT INTO attempts (message_id, id, provider_id, node, epoch, recipients, opened_at_us)
         SELECT v.message_id, v.id, v.provider_id, l.id, l.epoch, v.recipients, v.at_us
-          FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::bigint[], %s::bigint[], %s::text[], %s::bigint[])
-                 AS v (message_id, id, provider_id, node, epoch, recipients, at_us)
+          FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::bigint[], %s::bigint[], %s::text[], %s::bigint[],
+                      %s::bigint[]) AS v (message_id, id, provider_id, node, epoch, recipients, at_us, number)
           JOIN living AS l ON l.id = v.node AND l.epoch = v.epoch
+          JOIN whole AS w ON w.id = v.id AND w.recipients = v.number
         ON CONFLICT DO NOTHING
     )
-    SELECT id, epoch FROM living
+    SELECT 0, id, epoch FROM living UNION ALL SELECT id, recipients, 0 FROM whole
 """
 
 
-def open_attempts(tx: Transaction, items: list[OpenAttempt]) -> list[bool]:
+def open_attempts(tx: Transaction, items: list[OpenAttempt]) -> list[bool | None]:
     """See queue.open_attempts."""
-    rows = [(item.message_id, *item.mark, *item.owner, numbers(item.ns), item.at_us) for item in items]
+    rows = [(item.message_id, *item.mark, *item.owner, numbers(item.ns), item.at_us, len(item.ns)) for item in items]
+    recipients = [(item.mark.attempt_id, item.message_id, n, *item.owner) for item in items for n in item.ns]
     _plan_by_index(tx)
-    living = set(tx.run(_OPEN, [list({item.owner.node for item in items}), *_columns(rows, 7)]))
-    return [item.owner in living for item in items]
+    nodes = list({item.owner.node for item in items})
+    found = set(tx.run(_OPEN, [nodes, *_columns(recipients, 5), *_columns(rows, 8)]))
+    return [(0, *item.owner) in found and ((item.mark.attempt_id, len(item.ns), 0) in found or None) for item in items]
 
 
 _CLOSE = """

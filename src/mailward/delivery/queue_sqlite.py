@@ -106,18 +106,31 @@ def submit(tx: Transaction, items: list[NewMessage]) -> list[bool]:
     return leased
 
 
-def open_attempts(tx: Transaction, items: list[OpenAttempt]) -> list[bool]:
+# CROSS JOIN: the rows given come first, and each finds its recipient by the primary key.
+_LEASED = _Rows(
+    """SELECT r.message_id, r.n, r.node, r.epoch FROM (VALUES {rows}) AS v CROSS JOIN recipients AS r
+        WHERE r.message_id = v.column1 AND r.n = v.column2""",
+    "(?, ?)",
+)
+
+
+def open_attempts(tx: Transaction, items: list[OpenAttempt]) -> list[bool | None]:
     """See queue.open_attempts."""
     living = _living(tx, {item.owner for item in items})
+    leased = set(_LEASED.run(tx, [(item.message_id, n) for item in items for n in item.ns]))
+    opened: list[bool | None] = [
+        item.owner in living and (all((item.message_id, n, *item.owner) in leased for n in item.ns) or None)
+        for item in items
+    ]
     _ATTEMPTS.run(
         tx,
         [
             (item.message_id, *item.mark, *item.owner, numbers(item.ns), item.at_us)
-            for item in items
-            if item.owner in living
+            for item, is_open in zip(items, opened, strict=True)
+            if is_open
         ],
     )
-    return [item.owner in living for item in items]
+    return opened
 
 
 # UPDATE ... FROM reads VALUES as column1, column2 ...

@@ -44,6 +44,7 @@ class Reports:
     store_failed: Callable[[Exception], None]
     freed: Callable[[], None]  #: a lease let its content go
     give_back: Callable[[Lease], None]  #: the provider went away before it was tried
+    canceled: Callable[[Lease], None]  #: an operator canceled a recipient of it before it was handed over
     lost: Callable[[Lease], None]  #: another node took over
     stir: Callable[[], None]  #: there is something to settle with the other nodes
 
@@ -270,7 +271,7 @@ class Senders:
             self._close(outlet, lease, mark, outcomes, started_us)
         return True
 
-    def _open(self, lease: Lease, mark: Mark) -> asyncio.Future[bool]:
+    def _open(self, lease: Lease, mark: Mark) -> asyncio.Future[bool | None]:
         """Begin to store the mark, so that it is durable by the time DATA has been answered."""
         self._closer.ride()
         ns = tuple([due.n for due in lease.due])
@@ -284,15 +285,18 @@ class Senders:
         future.add_done_callback(_look)
         return future
 
-    async def _is_open(self, outlet: Outlet, lease: Lease, opening: asyncio.Future[bool]) -> bool:
+    async def _is_open(self, outlet: Outlet, lease: Lease, opening: asyncio.Future[bool | None]) -> bool:
         """Tell whether the attempt counts. When not, nothing was handed over: keep the lease for later, or lose it."""
         try:
-            lease.opened = await opening
+            opened = await opening
         except Exception as error:
             self._keep(outlet, lease)
             self._reports.store_failed(error)
             return False
-        if not lease.opened:
+        lease.opened = bool(opened)
+        if opened is None:
+            self._reports.canceled(lease)
+        elif not opened:
             metrics.leases_lost.inc()
             self._hold.remove(lease)
             self._reports.lost(lease)
@@ -366,7 +370,7 @@ def _fault(*, handed_over: bool) -> Outcome:
     return Deferred(Stage.CONNECT, Fault.MESSAGE, reply)
 
 
-def _look(future: "asyncio.Future[bool]") -> None:
+def _look(future: "asyncio.Future[bool | None]") -> None:
     """Take note of an exception that nobody may be left to await."""
     if not future.cancelled():
         future.exception()

@@ -2,8 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from mailward import log, metrics
 from mailward.db.database import Database
@@ -71,7 +71,7 @@ class Worker:
         )  # fmt: skip
         reports = Reports(
             store_failed=self._store_failed, freed=self._freed, give_back=self._give_back,
-            lost=self._lose, stir=self._stir,
+            canceled=self._canceled, lost=self._lose, stir=self._stir,
         )  # fmt: skip
         self._senders = Senders(database, self._hold, self._closer, route, reports)
         self._feeder: asyncio.Task[None] | None = None
@@ -83,7 +83,6 @@ class Worker:
         self._returning: list[Lease] = []  # for the feeder to give back
         self._back_off_s = 0.0  # above 0 while the store fails
         self._stopping = False
-        self._held_claims = 0  # how many operators are at work
         #: Set while this life is over, because another node took it for dead and recovered what it held.
         self.lost = asyncio.Event()
 
@@ -154,21 +153,6 @@ class Worker:
                 await self._senders.outlets.hand_back()
         except Exception as error:  # The next life recovers what it finds.
             log.write("error", "worker.stopped", error=repr(error), unrecorded=len(self._hold.leases))
-
-    @asynccontextmanager
-    async def claims_held(self) -> AsyncIterator[None]:
-        """Give back what waits in memory, and claim nothing until the block ends; new mail goes on through memory."""
-        self._held_claims += 1
-        try:
-            try:
-                await self._return(self._senders.take_ready())
-            except Exception as error:
-                self._store_failed(error)
-                raise
-            yield
-        finally:
-            self._held_claims -= 1
-            self.wake()
 
     # For Submissions
 
@@ -279,7 +263,7 @@ class Worker:
         if not self._backlog.lanes & self._hold.rooms().keys():
             due = await self._database.read(queue.next_due)
             self._backlog.learn(set(Lane) - self._backlog.lanes, due, self._now_us())
-        while not self._stopping and not self._held_claims and outlets.current is not None:
+        while not self._stopping and outlets.current is not None:
             rooms = outlets.fitting(self._hold.rooms(), sum(map(len, self._hold.ready)))
             if not self._backlog.lanes & rooms.keys():
                 break  # When there is room again, `_freed` calls.
@@ -365,6 +349,11 @@ class Worker:
 
     def _give_back(self, lease: Lease) -> None:
         self._returning.append(lease)
+        self._stir()
+
+    def _canceled(self, lease: Lease) -> None:
+        """An operator is at work: what waits in memory may be canceled too, and a claim brings only what is not."""
+        self._returning += [lease, *self._senders.take_ready()]
         self._stir()
 
     def _lose(self, lease: Lease) -> None:
