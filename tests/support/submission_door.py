@@ -3,15 +3,18 @@
 import asyncio
 import ssl
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Self
+from typing import Self, cast
 
 from mailward.access.roles import MESSAGE_SEND
 from mailward.access.tokens import Caller
+from mailward.db.database import Database
 from mailward.delivery.submission import Submission
+from mailward.delivery.upload import Upload
 from mailward.ids import MessageId, UserId
+from mailward.message.content import Piece
 from mailward.smtpd.door import House, SmtpdSettings
 from mailward.smtpd.listener import SmtpListener
 
@@ -27,6 +30,7 @@ class PretendingHouse:
 
     def __init__(self) -> None:
         self.submissions: list[Submission] = []
+        self.pieces: dict[MessageId, list[bytes]] = {}  #: of large contents, until they are discarded
         self.submitted = asyncio.Event()  #: set by each submission
         self.hold = False
         self.error: Exception | None = None  #: what a submission fails with
@@ -39,15 +43,36 @@ class PretendingHouse:
         return House(
             authenticate=self._authenticate,
             submit=self._submit,
+            upload=self._upload,
             draw_id=self._draw_id,
             now_us=lambda: 1_796_000_000_000_000,
         )
+
+    def content(self, submission: int = 0) -> bytes:
+        """Return the whole content of what was submitted."""
+        one = self.submissions[submission]
+        if isinstance(one.content, bytes):
+            return one.content
+        return b"".join([*self.pieces[one.id], one.content.end])
 
     def release(self) -> None:
         """Answer what is held."""
         for future, message_id in self._waiting:
             future.set_result(message_id)
         self._waiting.clear()
+
+    def batch(self, function: object, item: Piece | MessageId) -> asyncio.Future[None]:
+        """Stand in for the database that an Upload writes to."""
+        if isinstance(item, Piece):
+            self.pieces.setdefault(item.message_id, []).append(item.body)
+        else:
+            del self.pieces[item]
+        done = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(done.set_result, None)
+        return done
+
+    def _upload(self, id: MessageId, on_room: Callable[[], None]) -> Upload:
+        return Upload(cast(Database, self), id, on_room)
 
     async def _authenticate(self, user: str, token: str, peer: str) -> Caller | None:
         if self.broken is not None:

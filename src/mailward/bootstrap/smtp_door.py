@@ -31,7 +31,13 @@ async def smtp_door(
     async def authenticate(user: str, token: str, peer: str) -> Caller | None:
         return await control.access.authenticate(token)  # The user name is free text.
 
-    house = House(authenticate=authenticate, submit=data.submissions.submit, draw_id=data.draw_id, now_us=now_us)
+    house = House(
+        authenticate=authenticate,
+        submit=data.submissions.submit,
+        upload=data.submissions.upload,
+        draw_id=data.draw_id,
+        now_us=now_us,
+    )
     context = certificate.context() or server_context(self_signed(folder, settings.host, datetime.now(UTC)))
     listener = SmtpListener(_smtpd_settings(settings, context), house)
     assert settings.smtp_address is not None

@@ -10,8 +10,9 @@ import click
 import orjson
 
 from mailward.cli import common
+from mailward.smtp.events import Closed, MessageReceived
 from mailward.smtp.reply import Reply
-from mailward.smtp.server import Closed, MessageReceived, ServerConfig, ServerConnection
+from mailward.smtp.server import ServerConfig, ServerConnection
 
 
 @click.group()

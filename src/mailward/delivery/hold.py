@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mailward.delivery import lanes
 from mailward.delivery.lease import Lane, Lease, Phase
+from mailward.message.content import held_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +76,7 @@ class Hold:
     def add(self, lease: Lease) -> None:
         self.leases.add(lease)
         self._messages[lease.lane] += 1
-        self._content_bytes[lease.lane] += len(lease.content)
+        self._content_bytes[lease.lane] += held_bytes(len(lease.content))
 
     def add_ready(self, leases: Iterable[Lease]) -> None:
         """Add leases that wait for a sender."""
@@ -87,7 +88,7 @@ class Hold:
         """Drop the content of a lease that ended; the lease stays until that is recorded."""
         lease.phase = Phase.ENDED
         self._messages[lease.lane] -= 1
-        self._content_bytes[lease.lane] -= len(lease.content)
+        self._content_bytes[lease.lane] -= held_bytes(len(lease.content))
         lease.content = b""
 
     def remove(self, lease: Lease) -> None:

@@ -15,10 +15,12 @@ from mailward.db.database import Database, Row, Transaction
 from mailward.delivery.idempotency import KEPT_US, expire_keys
 from mailward.errors import MailwardError
 from mailward.ids import EPOCH_MS
+from mailward.message.content import sweep_orphans
 
 EVERY_S = 3600.0
 _FIRST_AFTER_S = 60.0
 _DAY_US = 86_400_000_000
+_UPLOAD_US = _DAY_US  # no door lets a submission take nearly as long
 _AT_ONCE = 200  # messages looked at in one step
 _AT_ONCE_BYTES = 16 << 20  # content removed in one step: its pages are freed one by one
 _KEYS_AT_ONCE = 1_000
@@ -58,9 +60,9 @@ _OLD_MESSAGES = """
      ORDER BY m.id
 """
 
-_REMOVE_CONTENT = "DELETE FROM contents WHERE id = :id"
+_REMOVE_CONTENT = ("DELETE FROM content_pieces WHERE message_id = :id", "DELETE FROM contents WHERE id = :id")
 _REMOVE_MESSAGE = (
-    _REMOVE_CONTENT,
+    *_REMOVE_CONTENT,
     "DELETE FROM attempts WHERE message_id = :id",
     "DELETE FROM recipients WHERE message_id = :id",
     "DELETE FROM replays WHERE message_id = :id",
@@ -70,7 +72,7 @@ _REMOVE_MESSAGE = (
 
 def sweep_contents(tx: Transaction, before_us: int, after: int) -> Swept:
     """Remove the content of the next finished messages behind id `after` that were submitted before `before_us`."""
-    return _sweep(tx, _OLD_CONTENTS, (_REMOVE_CONTENT,), before_us, after)
+    return _sweep(tx, _OLD_CONTENTS, _REMOVE_CONTENT, before_us, after)
 
 
 def sweep_messages(tx: Transaction, before_us: int, after: int) -> Swept:
@@ -79,7 +81,7 @@ def sweep_messages(tx: Transaction, before_us: int, after: int) -> Swept:
 
 
 def _sweep(tx: Transaction, find: str, remove: Sequence[str], before_us: int, after: int) -> Swept:
-    before = max(0, before_us // 1_000 - EPOCH_MS) << 20
+    before = _id_at(before_us)
     rows = tx.fetch(find, after=after, before=before, limit=_AT_ONCE)
     seen = _fitting(rows)
     finished = [{"id": id} for id, _, unfinished in seen if not unfinished]
@@ -88,6 +90,11 @@ def _sweep(tx: Transaction, find: str, remove: Sequence[str], before_us: int, af
             tx.executemany(sql, finished)
     went_on = len(seen) < len(rows) or len(rows) == _AT_ONCE
     return Swept(len(finished), seen[-1][0] if went_on else None)
+
+
+def _id_at(at_us: int) -> int:
+    """Return the lowest id that may have been drawn at `at_us`."""
+    return max(0, at_us // 1_000 - EPOCH_MS) << 20
 
 
 def _fitting(rows: Sequence[Row]) -> Sequence[Row]:
@@ -130,6 +137,8 @@ class Housekeeper:
             await self._walk("messages", sweep_messages, now_us - keep.message_days * _DAY_US)
         if keep.content_days:
             await self._walk("contents", sweep_contents, now_us - keep.content_days * _DAY_US)
+        orphans = await self._database.write(sweep_orphans, _id_at(now_us - _UPLOAD_US))
+        metrics.housekeeping_removed.labels("orphans").inc(orphans)
         while True:
             began_s = time.monotonic()
             removed = await self._database.write(expire_keys, now_us - KEPT_US, _KEYS_AT_ONCE)

@@ -6,6 +6,7 @@ from enum import IntEnum, auto
 from typing import NamedTuple
 
 from mailward.ids import AttemptId, InstanceId, MessageId, ProviderId, UserId
+from mailward.message.content import Content
 from mailward.message.envelope import Envelope
 
 
@@ -60,7 +61,7 @@ class Lease:
     owner: Owner
     lane: Lane
     envelope: Envelope
-    content: bytes
+    content: Content
     due: tuple[Due, ...]
     created_at_us: int
     expires_at_us: int
@@ -77,7 +78,7 @@ def reserved(
     owner: Owner,
     lane: Lane,
     envelope: Envelope,
-    content: bytes,
+    content: Content,
     created_at_us: int,
     expires_at_us: int,
     uncertain_retries: int | None,
@@ -140,6 +141,11 @@ class NewMessage(NamedTuple):
     key: str = ""  #: idempotency key; "": none
     fingerprint: str = ""  #: of what was submitted under `key`
     replay: Replay | None = None  #: the message that it sends again
+    stored_bytes: int = 0  #: of the content, in pieces that come before `content`
+
+    @property
+    def size_bytes(self) -> int:
+        return self.stored_bytes + len(self.content)
 
 
 class OpenAttempt(NamedTuple):

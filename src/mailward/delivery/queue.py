@@ -19,6 +19,7 @@ from mailward.delivery.lease import CloseAttempt, Due, GivenBack, Lane, Lease, N
 from mailward.delivery.retry import RetryPolicy, Verdict, after_doubt, overdue
 from mailward.delivery.status import Status
 from mailward.ids import AttemptId, MessageId
+from mailward.message import content
 from mailward.message.envelope import Envelope
 from mailward.smtp.reply import Reply
 from mailward.transport.outcome import Stage
@@ -99,8 +100,8 @@ class Claim:
     """What a claim got: lane by lane, of what has been due longest, in the order of submission."""
 
     leases: list[Lease]
-    #: Those of them whose large content is still to be read: on the way from the writer it would be copied often.
-    unread: list[Lease]
+    #: Those of them whose content is still to be read, and its size: on the way from the writer it is copied often.
+    unread: list[tuple[Lease, int]]
     expired: list[Expiry]
     more: frozenset[Lane]  #: in which more may be due now
     next_due_at_us: dict[Lane, int]  #: when something that waits in the others becomes due; absent: nothing waits
@@ -134,7 +135,7 @@ def claim(tx: Transaction, request: ClaimRequest) -> Claim:
     if tx.fetch_one(_LIFE[tx.dialect], node=owner.node, epoch=owner.epoch) is None:
         raise LeaseLost(f"node {owner.node} is no longer in epoch {owner.epoch}")
     leases: list[Lease] = []
-    unread: list[Lease] = []
+    unread: list[tuple[Lease, int]] = []
     expired: list[Expiry] = []
     left, left_bytes, more = request.messages, request.content_bytes, set[Lane]()
     for lane in Lane:
@@ -147,12 +148,13 @@ def claim(tx: Transaction, request: ClaimRequest) -> Claim:
         living, dead = _split_overdue(rows, request.now_us)
         taken, size_bytes = _fitting(living, room, room_bytes, first=not leases)
         # Content that has gone by age cannot be sent any more, whatever its message's lifetime says.
-        contents = _engine(tx).contents(tx, [rows[0][0] for rows in taken], _LARGE_BYTES) if taken else {}
+        sizes = {rows[0][0]: rows[0][3] for rows in taken}
+        contents = _engine(tx).contents(tx, list(sizes), _LARGE_BYTES) if taken else {}
         dead += [row for rows in taken if rows[0][0] not in contents for row in rows]
         expired += _expire(tx, dead, request.now_us)
         leased = _lease(tx, owner, [rows for rows in taken if rows[0][0] in contents], contents, request.now_us)
         leases += leased
-        unread += [lease for lease in leased if contents[lease.message_id] is None]
+        unread += [(lease, size) for lease in leased if (size := sizes[lease.message_id]) > _LARGE_BYTES]
         if len(rows) >= room or len(taken) < len(living):
             more.add(lane)
         left, left_bytes = left - len(taken), left_bytes - size_bytes
@@ -179,13 +181,13 @@ def _split_overdue(rows: list[Row], now_us: int) -> tuple[list[list[Row]], list[
 
 
 def _fitting(messages: list[list[Row]], room: int, room_bytes: int, *, first: bool) -> tuple[list[list[Row]], int]:
-    """Return the leading messages that fit, and their size together. `first`: one is taken, whatever its size."""
+    """Return the leading messages that fit, and the memory for them. `first`: one is taken, whatever its size."""
     size_bytes = 0
     taken: list[list[Row]] = []
     for rows in messages[:room]:
-        if size_bytes + rows[0][3] > room_bytes and (taken or not first):
+        if size_bytes + content.held_bytes(rows[0][3]) > room_bytes and (taken or not first):
             break
-        size_bytes += rows[0][3]
+        size_bytes += content.held_bytes(rows[0][3])
         taken.append(rows)
     return taken, size_bytes
 
@@ -198,7 +200,7 @@ def _lease(
     _engine(tx).lease(tx, owner, [(row[0], row[8]) for rows in messages for row in rows], now_us)
     leases = []
     for rows in messages:
-        id, reverse_path, smtputf8, _, created_at_us, expires_at_us, uncertain_retries, lane = rows[0][:8]
+        id, reverse_path, smtputf8, size_bytes, created_at_us, expires_at_us, uncertain_retries, lane = rows[0][:8]
         envelope = Envelope(reverse_path, tuple(row[9] for row in rows), bool(smtputf8))
         due = tuple(Due(row[8], row[10], row[11]) for row in rows)
         leases.append(
@@ -207,7 +209,7 @@ def _lease(
                 owner,
                 Lane(lane),
                 envelope,
-                contents[id] or b"",
+                b"" if size_bytes > _LARGE_BYTES else contents[id] or b"",
                 due,
                 created_at_us,
                 expires_at_us,

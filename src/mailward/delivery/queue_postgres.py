@@ -68,7 +68,7 @@ def submit(tx: Transaction, items: list[NewMessage]) -> list[bool]:
             item.sender,
             item.reverse_path,
             item.subject,
-            len(item.content),
+            item.size_bytes,
             int(item.smtputf8),
             item.ingress,
             item.tags,

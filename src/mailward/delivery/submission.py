@@ -1,8 +1,8 @@
 """The one way in for all doors: store a message and its recipients durably, then hand them to the worker."""
 
-from asyncio import Future, get_running_loop
+from asyncio import Future, Task, get_running_loop
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
@@ -14,9 +14,11 @@ from mailward.delivery import queue
 from mailward.delivery.elsewhere import Elsewhere
 from mailward.delivery.idempotency import Earlier, Idempotency, conflict
 from mailward.delivery.lease import LANE_NAMES, Lane, Lease, NewMessage, Replay
+from mailward.delivery.upload import Upload
 from mailward.delivery.worker import Worker
 from mailward.errors import InvalidArgument, MailwardError, Unavailable
 from mailward.ids import MessageId, UserId
+from mailward.message.content import PIECE_BYTES, Content, StoredContent, Uploaded, cut
 from mailward.message.envelope import Envelope
 
 Ingress = Literal["http", "grpc", "smtp"]
@@ -28,7 +30,7 @@ class Submission:
 
     id: MessageId  #: drawn by the door, because Message-ID and trace carry it
     envelope: Envelope
-    content: bytes  #: RFC 5322, CRLF line ends, not dot-stuffed
+    content: bytes | Uploaded  #: RFC 5322, CRLF line ends, not dot-stuffed
     subject: str  #: decoded, for lists and logs; "" when there is none
     sender: UserId  #: who submitted it
     ingress: Ingress
@@ -53,6 +55,7 @@ class Submissions:
         self._worker = worker
         self._now_us = now_us
         self._lifetime_s = lifetime_s
+        self._in_pieces: set[Task[MessageId]] = set()
 
     def submit(self, submission: Submission) -> Future[MessageId]:
         """Store `submission`. The future resolves after the commit, with the id of the message that stands for it.
@@ -61,19 +64,27 @@ class Submissions:
         IdempotencyConflict when something else was; Unavailable when the store cannot be written, InvalidArgument when
         it cannot hold a value (NUL, a lone surrogate). Canceling it does not undo the submission.
         """
+        s = submission
+        held: Content
+        if isinstance(s.content, Uploaded):
+            body, stored_bytes = s.content.end, s.content.stored_bytes
+            held = StoredContent(self._database, s.id, len(s.content))
+        elif len(s.content) <= PIECE_BYTES:
+            body, stored_bytes, held = s.content, 0, s.content
+        else:
+            return self._submit_in_pieces(s, s.content)
         answer: Future[MessageId] = get_running_loop().create_future()
         now_us = self._now_us()
-        s = submission
         expires_at_us = s.expires_at_us
         if expires_at_us is None:
             expires_at_us = now_us + (self._lifetime_s if s.lifetime_s is None else s.lifetime_s) * 1_000_000
-        lease = self._worker.reserve(s.id, s.lane, s.envelope, s.content, now_us, expires_at_us, s.uncertain_retries)
+        lease = self._worker.reserve(s.id, s.lane, s.envelope, held, now_us, expires_at_us, s.uncertain_retries)
         message = NewMessage(
             s.id,
             s.sender,
             s.envelope.reverse_path,
             s.subject,
-            s.content,
+            body,
             s.envelope.smtputf8,
             s.ingress,
             orjson.dumps(s.tags).decode() if s.tags else "[]",
@@ -88,6 +99,7 @@ class Submissions:
             "" if s.idempotency is None else s.idempotency.key,
             "" if s.idempotency is None else s.idempotency.fingerprint,
             s.replay,
+            stored_bytes,
         )
         try:
             stored = self._database.batch(queue.submit, message)
@@ -97,6 +109,30 @@ class Submissions:
             return answer
         stored.add_done_callback(partial(self._stored, submission, now_us, lease, answer))
         return answer
+
+    def upload(self, id: MessageId, on_room: Callable[[], None] = lambda: None) -> Upload:
+        """Begin to store the content of message `id`, piece by piece, before it is submitted. See Upload."""
+        return Upload(self._database, id, on_room)
+
+    def _submit_in_pieces(self, submission: Submission, whole: bytes) -> Future[MessageId]:
+        task = get_running_loop().create_task(self._put_and_submit(submission, whole))
+        self._in_pieces.add(task)
+        task.add_done_callback(self._in_pieces.discard)
+        return task
+
+    async def _put_and_submit(self, submission: Submission, whole: bytes) -> MessageId:
+        upload = self.upload(submission.id)
+        try:
+            pieces = cut(whole)
+            last = next(pieces)
+            for piece in pieces:
+                await upload.put(last)
+                last = piece
+            content = await upload.finish(last)
+        except BaseException:
+            upload.discard()
+            raise
+        return await self.submit(replace(submission, content=content))
 
     def _stored(
         self,
@@ -108,11 +144,12 @@ class Submissions:
     ) -> None:
         error = stored.exception()
         if error is not None:
-            self._refuse(submission.lane, lease, error, answer)
+            self._refuse(submission, lease, error, answer)
             return
         leased = stored.result()
         if isinstance(leased, Earlier):
             self._worker.forget(lease)
+            self._discard(submission)
             if not answer.done() and leased.same:
                 answer.set_result(leased.message_id)
             elif not answer.done():
@@ -134,9 +171,19 @@ class Submissions:
         if not answer.done():
             answer.set_result(submission.id)
 
-    def _refuse(self, lane: Lane, lease: Lease | None, error: BaseException, answer: Future[MessageId]) -> None:
+    def _discard(self, submission: Submission) -> None:
+        if isinstance(submission.content, Uploaded):
+            self.upload(submission.id).discard()
+
+    def _refuse(
+        self, submission: Submission, lease: Lease | None, error: BaseException, answer: Future[MessageId]
+    ) -> None:
         # Only a failed commit may have been stored all the same; a value that was refused was not.
-        self._worker.drop(lane, lease, error if isinstance(error, Unavailable) else None)
+        if isinstance(error, Unavailable):
+            self._worker.drop(submission.lane, lease, error)
+        else:
+            self._worker.drop(submission.lane, lease, None)
+            self._discard(submission)
         if answer.done():
             return
         if not isinstance(error, InvalidArgument):

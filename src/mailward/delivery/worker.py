@@ -17,7 +17,7 @@ from mailward.delivery.report import report_expired
 from mailward.delivery.retry import RetryPolicy
 from mailward.delivery.senders import Reports, Route, Senders
 from mailward.ids import AttemptId, MessageId
-from mailward.message.content import read as read_content
+from mailward.message.content import PIECE_BYTES, Content, StoredContent, held_bytes
 from mailward.message.envelope import Envelope
 from mailward.provider.routing import Plan
 from mailward.transport.base import Gate, ProviderSettings, Transport
@@ -161,7 +161,7 @@ class Worker:
         message_id: MessageId,
         lane: Lane,
         envelope: Envelope,
-        content: bytes,
+        content: Content,
         created_at_us: int,
         expires_at_us: int,
         uncertain_retries: int | None,
@@ -176,7 +176,7 @@ class Worker:
         if self._stopping or self._back_off_s or outlet is None or self.lost.is_set():
             return None
         is_held_up = not outlet.is_plain and self._senders.outlets.may_take(self._now_us()) == 0
-        if is_held_up or not self._hold.has_room(len(content), lane, backlog=lane in self._backlog.lanes):
+        if is_held_up or not self._hold.has_room(held_bytes(len(content)), lane, backlog=lane in self._backlog.lanes):
             return None
         times = (created_at_us, expires_at_us, uncertain_retries)
         lease = reserved(message_id, self._owner, lane, envelope, content, *times)
@@ -286,11 +286,9 @@ class Worker:
             self._backlog.lanes.update(asked)
             raise
         report_expired(claim.expired)
-        for lease in claim.unread:
-            stored = await self._database.read(read_content, lease.message_id)
-            if stored is None:
-                raise LookupError(f"the content of message {lease.message_id} has gone")
-            lease.content = stored
+        for lease, size_bytes in claim.unread:
+            stored = StoredContent(self._database, lease.message_id, size_bytes)
+            lease.content = stored if size_bytes > PIECE_BYTES else await stored.whole()
         self._hold.add_ready(claim.leases)
         self._backlog.learn(set(Lane) - claim.more - self._backlog.lanes, claim.next_due_at_us, self._now_us())
         self._backlog.lanes.update(claim.more)

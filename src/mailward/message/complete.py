@@ -57,8 +57,7 @@ def complete(
     """
     if not lines_checked:
         _check_lines(raw)
-    if b"\0" in raw:
-        raise InvalidArgument("MESSAGE-L7cg", "the message contains NUL")
+    refuse_nul(raw)
     end = 0 if raw.startswith(b"\r\n") else raw.find(b"\r\n\r\n")
     header = raw[:end] if end >= 0 else raw.removesuffix(b"\r\n")
     if len(header) > MAX_HEADER_OCTETS:
@@ -90,6 +89,12 @@ def complete(
         top.append(b"\r\n")
     subject = _subject(lines, at[_SUBJECT]) if _SUBJECT in at else ""
     return Completed(b"".join(top), subject, not header.isascii(), meant)
+
+
+def refuse_nul(raw: bytes) -> None:
+    """Raise InvalidArgument when `raw` contains NUL (RFC 5322 4.1)."""
+    if b"\0" in raw:
+        raise InvalidArgument("MESSAGE-L7cg", "the message contains NUL")
 
 
 def trace(helo: str, peer: str, by: str, protocol: str) -> bytes:

@@ -1,7 +1,7 @@
 """Header fields by which mail tells us how to treat it, and what a mail is apart from what differs in each sending."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -82,25 +82,48 @@ _FRESH = frozenset({b"date", b"message-id", b"received", b"idempotency-key"})
 _BOUNDARY = re.compile(rb"""boundary[ \t]*=[ \t]*(?:"([^"\r\n]{1,200})"|([^\s";]{1,200}))""", re.IGNORECASE)
 
 
-def lasting_parts(raw: bytes) -> Iterator[bytes]:
-    """Yield what stays the same when a program makes the mail `raw` (RFC 5322, CRLF) again, for a fingerprint.
+def lasting_parts(raw: bytes) -> tuple[bytes, bytes]:
+    """Return what stays the same when a program makes the mail `raw` (RFC 5322, CRLF) again, for a fingerprint.
 
     Left out: Date, Message-ID, Received and the idempotency key itself; and the boundaries between its parts, which
     most programs draw anew.
     """
-    end = 0 if raw.startswith(b"\r\n") else raw.find(b"\r\n\r\n")
-    header, body = (raw, b"") if end < 0 else (raw[:end], raw[end:])
-    kept = []
-    keeping = True
-    for line in header.split(b"\r\n"):
-        if line[:1] not in (b" ", b"\t"):
-            keeping = line.partition(b":")[0].strip().lower() not in _FRESH
-        if keeping:
-            kept.append(line)
-    header = b"\r\n".join(kept)
-    boundaries = [quoted or bare for quoted, bare in _BOUNDARY.findall(raw)]
-    for number, boundary in enumerate(dict.fromkeys(boundaries)):
-        header = header.replace(boundary, b"=%d" % number)
-        body = body.replace(b"--" + boundary, b"--=%d" % number).replace(b'"%b"' % boundary, b'"=%d"' % number)
-    yield header
-    yield body
+    return Lasting().begin(raw)
+
+
+class Lasting:
+    """`lasting_parts` of a mail that comes in pieces of whole lines."""
+
+    def __init__(self) -> None:
+        self._boundaries: dict[bytes, int] = {}
+
+    def begin(self, raw: bytes) -> tuple[bytes, bytes]:
+        """Return what lasts of the header section, which is all in `raw`, and of what of the body is."""
+        end = 0 if raw.startswith(b"\r\n") else raw.find(b"\r\n\r\n")
+        header, body = (raw, b"") if end < 0 else (raw[:end], raw[end:])
+        kept = []
+        keeping = True
+        for line in header.split(b"\r\n"):
+            if line[:1] not in (b" ", b"\t"):
+                keeping = line.partition(b":")[0].strip().lower() not in _FRESH
+            if keeping:
+                kept.append(line)
+        header = b"\r\n".join(kept)
+        self._learn(raw)
+        for boundary, number in self._boundaries.items():
+            header = header.replace(boundary, b"=%d" % number)
+        return header, self._plain(body)
+
+    def go_on(self, piece: bytes) -> bytes:
+        """Return what lasts of the body's next piece."""
+        self._learn(piece)
+        return self._plain(piece)
+
+    def _learn(self, text: bytes) -> None:
+        for quoted, bare in _BOUNDARY.findall(text):
+            self._boundaries.setdefault(quoted or bare, len(self._boundaries))
+
+    def _plain(self, body: bytes) -> bytes:
+        for boundary, number in self._boundaries.items():
+            body = body.replace(b"--" + boundary, b"--=%d" % number).replace(b'"%b"' % boundary, b'"=%d"' % number)
+        return body

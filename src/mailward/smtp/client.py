@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from mailward.smtp import auth
-from mailward.smtp.data import stuff
 from mailward.smtp.reply import ProtocolError, Reply, ReplyReader, parse_reply
 
 _MAX_AUTH_LINE_BYTES = 510  # RFC 4954 4: a longer initial response goes into a line of its own
@@ -183,10 +182,9 @@ class ClientConnection:
                 self._send_next_line()
         self._needs_reset = False
 
-    def finish(self, content: bytes) -> tuple[bytes, bytes]:
-        """Return what is to be sent now beside `data_to_send`: `content` (CRLF line ends only), and its final dot."""
+    def finish(self) -> None:
+        """The content follows, stuffed (data.stuff), and its final dot; beside `data_to_send`, because it is large."""
         self._due.append(Command.FINAL)
-        return stuff(content)
 
     def quit(self) -> None:
         """Say goodbye."""

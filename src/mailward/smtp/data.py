@@ -4,7 +4,7 @@ Python looks for one octet with the processor's widest instructions and for seve
 to 28 ms in 10 MiB, on the event loop. So what is looked for here is looked for by one octet, where that is rare.
 """
 
-from io import BytesIO
+from io import IncrementalNewlineDecoder
 
 _LINE_DOT = b"\r\n."
 _END = b"\r\n.\r\n"
@@ -48,10 +48,9 @@ def unstuff(wire: bytes) -> bytes:
 
 def has_bare_line_end(content: bytes) -> bool:
     """Return whether a CR or LF stands alone in `content`. Servers differ on what those mean: SMTP smuggling."""
-    if content.count(b"\r") != content.count(b"\n"):
-        return True
-    # As many CRs as LFs; so if every LF has a CR before it, every CR has its LF.
-    return any(end != b"\r\n" for end in {line[-2:] for line in BytesIO(content)} if end.endswith(b"\n"))
+    seen = IncrementalNewlineDecoder(None, translate=False)  # 4 ms for 10 MiB; one search for each kind takes 24
+    seen.decode(str(content, "latin-1"), final=True)
+    return seen.newlines not in (None, "\r\n")
 
 
 def has_line_over(content: bytes, limit: int) -> bool:
@@ -68,15 +67,19 @@ def has_line_over(content: bytes, limit: int) -> bool:
 class ContentReader:
     """Collects one content up to its final dot, for a server. Only CRLF "." CRLF ends it."""
 
-    def __init__(self, limit: int) -> None:
-        """`limit`: octets kept, dots as stuffed; of longer content only the length is known."""
+    def __init__(self, limit: int, piece_bytes: int = 0) -> None:
+        """`limit`: octets taken, dots as stuffed; of longer content only the length is known.
+
+        `piece_bytes`: of content that is larger `piece` gives the beginning; 0: it is collected whole.
+        """
         self._limit = limit
+        self._piece_bytes = piece_bytes
         self._kept = bytearray()  # begins with a CRLF that never came, so that the first line's dot is found as well
-        self.size_bytes = 0  #: octets seen, the final dot's line not counted; complete once `feed` gave the content
-        self.is_over_limit = False  #: the content was thrown away
+        self.size_bytes = 0  #: octets seen and no longer kept; complete once `feed` gave the content
+        self.is_over_limit = False  #: what was kept was thrown away
 
     def feed(self, data: bytes, position: int) -> tuple[int, bytes | None]:
-        """Take `data` from `position` on; return where reading ended, and the whole content, still stuffed, or None."""
+        """Take `data` from `position` on; return where reading ended, and the content, still stuffed, or None."""
         kept = self._kept
         if not kept:  # Most often all of the content comes in one piece.
             if data.startswith(b".\r\n", position):
@@ -87,15 +90,29 @@ class ContentReader:
                 return end + 5, data[position : end + 2]
             kept += b"\r\n"
         known = len(kept)
-        kept += data[position:]
+        kept += memoryview(data)[position:]
         end = _find(kept, _END, max(0, known - 4))
         if end >= 0:
             self.size_bytes += end
             self.is_over_limit = self.size_bytes > self._limit
             with memoryview(kept) as seen:  # A slice of the bytearray itself would be one more copy.
                 return position + end + 5 - known, b"" if self.is_over_limit else bytes(seen[2 : end + 2])
-        if len(kept) > self._limit + 6:
+        if self.size_bytes + len(kept) > self._limit + 6:
             self.size_bytes += len(kept) - 4
             self.is_over_limit = True
             del kept[:-4]
         return len(data), None
+
+    def piece(self) -> bytes | None:
+        """Return the lines that fill a piece, still stuffed, once there are as many; what `feed` gives follows them."""
+        kept = self._kept
+        if not 0 < self._piece_bytes < len(kept) - 2:
+            return None
+        end = kept.rfind(b"\n", 0, self._piece_bytes + 2) + 1
+        if end <= 2:
+            return None  # One line so far.
+        with memoryview(kept) as seen:
+            piece = bytes(seen[2:end])
+        del kept[: end - 2]
+        self.size_bytes += len(piece)
+        return piece

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from mailward.smtp import auth
 from mailward.smtp.auth import Canceled, Credentials, MalformedResponse, ServerExchange
-from mailward.smtp.data import ContentReader, has_bare_line_end, has_line_over, unstuff
+from mailward.smtp.events import Closed, Event, MessageReceived, MessageRefused, PieceReceived, StartTls
 from mailward.smtp.path import PathError, parse_path, refuse_mail_parameters
+from mailward.smtp.receiving import ContentReceiver, Piece, Refused
 from mailward.smtp.reply import Reply, format_reply
 
 MAX_COMMAND_BYTES = 2048  #: RFC 5321 4.5.3.1.4 asks for 512 and more for each extension
@@ -27,6 +28,7 @@ class ServerConfig:
     hostname: str  #: how we name ourselves in the banner and to EHLO
     max_size_bytes: int = 50 * _MIB  #: announced as SIZE; larger content is refused with 552
     max_line_bytes: int = 998  #: longest line of content without CRLF (RFC 5322 2.1.1); 0 = no limit
+    piece_bytes: int = 0  #: content larger than this comes in pieces; 0: whole, whatever its size
     max_recipients: int = 1000  #: a transaction's; further ones are deferred with 452 (RFC 5321 4.5.3.1.10)
     max_errors: int = 20  #: refused commands after which we hang up with 421
     starttls: bool = False  #: announce STARTTLS; it disappears once TLS is on
@@ -36,29 +38,6 @@ class ServerConfig:
     dsn: bool = False  #: announce DSN; its parameters are checked for syntax and handed to the policies
 
 
-@dataclass(frozen=True, slots=True)
-class MessageReceived:
-    """A whole message; answer with `accept` (250, responsibility is ours) or `reject`."""
-
-    reverse_path: str  #: "" = null reverse-path
-    recipients: tuple[str, ...]  #: those accepted, in order, as given
-    content: bytes  #: dots unstuffed, CRLF line ends only, ends with CRLF unless empty
-    smtputf8: bool  #: MAIL had the SMTPUTF8 parameter
-
-
-@dataclass(frozen=True, slots=True)
-class StartTls:
-    """220 was answered: send what is to be sent, shake hands, then call `tls_started`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """The dialogue is over: send what is to be sent and hang up."""
-
-    reason: str  #: for the log: "quit", "too many errors", ...
-
-
-Event = Credentials | MessageReceived | StartTls | Closed
 Answer = bytes | Event  # what a command leads to: a reply that can be given at once, or an event
 
 
@@ -79,7 +58,7 @@ class ServerConnection:
         self._on_mail, self._on_rcpt = on_mail, on_rcpt
         self._out: list[bytes] = [b"220 %b ESMTP ready\r\n" % config.hostname.encode()]
         self._rest = b""  # of a command line, or everything while the application owes an answer
-        self._content: ContentReader | None = None  # None outside DATA
+        self._content: ContentReceiver | None = None  # None outside DATA
         self._skipping = False  # in a command line that is too long
         self._offered: Credentials | None = None  # credentials waiting for an answer
         self._exchange: ServerExchange | None = None  # waiting for a response line
@@ -173,28 +152,28 @@ class ServerConnection:
 
     # Content
 
-    def _take_content(self, reader: ContentReader, data: bytes, position: int) -> tuple[int, Answer | None]:
-        position, wire = reader.feed(data, position)
-        if wire is None:
-            if reader.size_bytes > 2 * self._config.max_size_bytes + _MIB:  # It goes on regardless of SIZE.
+    def _take_content(self, receiver: ContentReceiver, data: bytes, position: int) -> tuple[int, Answer | None]:
+        position, found = receiver.feed(data, position)
+        if found is None:
+            if receiver.is_hopeless:
                 return position, self.close(Reply(552, "5.3.4", "message too large"))[0]
             return position, None
+        if isinstance(found, Piece):
+            return position, PieceReceived(found.content, self._smtputf8)
+        answer: Answer
+        if not isinstance(found, Refused):
+            assert self._reverse_path is not None
+            answer = MessageReceived(self._reverse_path, tuple(self._recipients), found.content, self._smtputf8)
+            self.is_waiting = True
+        elif receiver.has_pieces:
+            answer = MessageRefused(found.reply)
+            self.is_waiting = True
+            self._errors += 1
+        else:
+            answer = format_reply(found.reply)
         self._content = None
-        answer = self._judge_content(reader, wire)
-        self.is_waiting = isinstance(answer, MessageReceived)
         self._forget_transaction()
         return position, answer
-
-    def _judge_content(self, reader: ContentReader, wire: bytes) -> Answer:
-        config = self._config
-        if reader.is_over_limit or len(content := unstuff(wire)) > config.max_size_bytes:
-            return b"552 5.3.4 message is larger than %d octets\r\n" % config.max_size_bytes
-        if has_bare_line_end(wire):
-            return b"550 5.6.11 bare CR or bare LF in the message; lines must end with CRLF\r\n"
-        if config.max_line_bytes and has_line_over(content, config.max_line_bytes):
-            return b"554 5.6.0 a line is longer than %d octets\r\n" % config.max_line_bytes
-        assert self._reverse_path is not None
-        return MessageReceived(self._reverse_path, tuple(self._recipients), content, self._smtputf8)
 
     # Command lines
 
@@ -286,7 +265,10 @@ class ServerConnection:
             if self._reverse_path is None:
                 return b"503 5.5.1 send MAIL first\r\n"
             return b"554 5.5.1 no valid recipients\r\n"
-        self._content = ContentReader(self._config.max_size_bytes)
+        config = self._config
+        self._content = ContentReceiver(
+            max_size_bytes=config.max_size_bytes, max_line_bytes=config.max_line_bytes, piece_bytes=config.piece_bytes
+        )
         return b"354 end with <CRLF>.<CRLF>\r\n"
 
     def _ehlo(self, argument: bytes) -> Answer:

@@ -8,6 +8,7 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from mailward.access.tokens import Caller
 from mailward.delivery.submission import Submission
+from mailward.delivery.upload import Upload
 from mailward.ids import MessageId, UserId
 
 IpNetwork = IPv4Network | IPv6Network
@@ -32,7 +33,6 @@ class SmtpdSettings:
     open_networks: tuple[IpNetwork, ...] = ()  #: whose hosts submit without AUTH
     open_sender: UserId = _OPEN_SENDER  #: who a message without AUTH is filed under
     tls: ssl.SSLContext | None = None  #: for STARTTLS, or from the first byte on a listener of implicit TLS
-    background_bytes: int = 262_144  #: content larger than this is completed in a thread
 
     def is_open_to(self, peer: str) -> bool:
         """Whether the host with IP address `peer` submits without AUTH."""
@@ -52,6 +52,8 @@ class House:
     authenticate: Callable[[str, str, str], Awaitable[Caller | None]]
     #: Resolved after the commit; MailwardError when it was not stored.
     submit: Callable[[Submission], Future[MessageId]]
+    #: Begins to store the content of a large message; the function is called whenever there is room for more of it.
+    upload: Callable[[MessageId, Callable[[], None]], Upload]
     draw_id: Callable[[], MessageId]
     now_us: Callable[[], int]
 

@@ -2,34 +2,48 @@
 
 from dataclasses import dataclass
 
-from mailward.delivery.idempotency import Idempotency, keyed
+from mailward.delivery.idempotency import Idempotency, check_key, keyed
 from mailward.delivery.lanes import lane_of
 from mailward.delivery.submission import Submission
 from mailward.errors import InvalidArgument
 from mailward.ids import MessageId, UserId
-from mailward.message.complete import complete
+from mailward.message.complete import Completed, complete
+from mailward.message.content import Uploaded
 from mailward.message.envelope import Envelope
-from mailward.message.options import NAMES, lasting_parts, read_options
-from mailward.smtp.server import MessageReceived
+from mailward.message.options import NAMES, MailOptions, lasting_parts, read_options
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A mail, and what the session knows of it."""
+    """What the session knows of a mail beside its content."""
 
-    event: MessageReceived
     id: MessageId
     reverse_path: str
     recipients: tuple[str, ...]
+    smtputf8: bool
     trace: bytes  #: the Received line up to its id
     sender: UserId
 
+    @property
+    def parties(self) -> bytes:
+        """From whom to whom, for a fingerprint."""
+        recipients = sorted(dict.fromkeys(self.recipients))
+        return "\n".join((self.reverse_path, *recipients)).encode()
 
-def submission(received: Received, *, hostname: str, now_us: int) -> Submission:
-    """Return the submission of a mail. Takes a millisecond for every megabyte. Raises InvalidArgument."""
-    event = received.event
+
+def submission(received: Received, content: bytes, *, hostname: str, now_us: int) -> Submission:
+    """Return the submission of a mail. Raises InvalidArgument."""
+    completed, options = read(received, content, hostname=hostname, now_us=now_us)
+    idempotency = None
+    if options is not None and options.idempotency_key is not None:
+        idempotency = keyed(options.idempotency_key, (received.parties, *lasting_parts(content)))
+    return submitted(received, completed, options, completed.content, idempotency)
+
+
+def read(received: Received, content: bytes, *, hostname: str, now_us: int) -> tuple[Completed, MailOptions | None]:
+    """Return a mail or its beginning completed, and its options; None when it has none. Raises InvalidArgument."""
     completed = complete(
-        event.content,
+        content,
         message_id=received.id,
         date_us=now_us,
         domain=hostname,
@@ -37,30 +51,45 @@ def submission(received: Received, *, hostname: str, now_us: int) -> Submission:
         options=NAMES,
         lines_checked=True,
     )
+    if not completed.options:
+        return completed, None
+    options = read_options(completed.options)
+    if options.ttl_s is not None and options.expires_at_us is not None:
+        raise InvalidArgument("SMTPD-lifetime", "give X-Mailward-TTL or X-Mailward-Expires-At, not both")
+    if options.idempotency_key is not None:
+        check_key(options.idempotency_key)
+    return completed, options
+
+
+def submitted(
+    received: Received,
+    completed: Completed,
+    options: MailOptions | None,
+    content: bytes | Uploaded,
+    idempotency: Idempotency | None,
+) -> Submission:
+    """Return the submission of a mail that was `read`."""
     recipients = received.recipients
     if len(recipients) > 1:
         recipients = tuple(dict.fromkeys(recipients))
     # A client that says SMTPUTF8 for safety must not make the message one that few providers take.
-    smtputf8 = event.smtputf8 and (
+    smtputf8 = received.smtputf8 and (
         completed.has_utf8_fields or not received.reverse_path.isascii() or not all(map(str.isascii, recipients))
     )
     envelope = Envelope(received.reverse_path, recipients, smtputf8)
-    if not completed.options:
+    if options is None:
         return Submission(
             id=received.id,
             envelope=envelope,
-            content=completed.content,
+            content=content,
             subject=completed.subject,
             sender=received.sender,
             ingress="smtp",
         )
-    options = read_options(completed.options)
-    if options.ttl_s is not None and options.expires_at_us is not None:
-        raise InvalidArgument("SMTPD-lifetime", "give X-Mailward-TTL or X-Mailward-Expires-At, not both")
     return Submission(
         id=received.id,
         envelope=envelope,
-        content=completed.content,
+        content=content,
         subject=completed.subject,
         sender=received.sender,
         ingress="smtp",
@@ -68,12 +97,5 @@ def submission(received: Received, *, hostname: str, now_us: int) -> Submission:
         lane=lane_of(options.lane),
         lifetime_s=options.ttl_s,
         expires_at_us=options.expires_at_us,
-        idempotency=_idempotency(options.idempotency_key, envelope, event.content),
+        idempotency=idempotency,
     )
-
-
-def _idempotency(key: str | None, envelope: Envelope, content: bytes) -> Idempotency | None:
-    if key is None:
-        return None
-    who = "\n".join((envelope.reverse_path, *sorted(envelope.recipients)))
-    return keyed(key, (who.encode(), *lasting_parts(content)))

@@ -5,6 +5,7 @@ import socket
 from functools import partial
 
 from mailward import metrics
+from mailward.message.content import PIECE_BYTES
 from mailward.smtp.server import ServerConfig
 from mailward.smtpd.door import House, SmtpdSettings
 from mailward.smtpd.session import Session
@@ -93,6 +94,7 @@ class SmtpListener:
             config = self._configs[is_open, is_loopback] = ServerConfig(
                 hostname=settings.hostname,
                 max_size_bytes=settings.max_size_bytes,
+                piece_bytes=PIECE_BYTES,
                 max_recipients=settings.max_recipients,
                 starttls=settings.tls is not None,
                 auth=True,

@@ -13,8 +13,9 @@ from mailward.ids import MessageId, UserId, format_message_id
 from mailward.message.address import parse_addr_spec
 from mailward.message.complete import trace
 from mailward.smtp.auth import Credentials
+from mailward.smtp.events import Closed, Event, MessageReceived, MessageRefused, PieceReceived, StartTls
 from mailward.smtp.reply import Reply, format_reply
-from mailward.smtp.server import Closed, Event, MessageReceived, ServerConfig, ServerConnection, StartTls
+from mailward.smtp.server import ServerConfig, ServerConnection
 from mailward.smtpd import intake
 from mailward.smtpd.answers import (
     BAD_CREDENTIALS,
@@ -28,6 +29,7 @@ from mailward.smtpd.answers import (
 )
 from mailward.smtpd.door import House, SmtpdSettings, address_of
 from mailward.smtpd.intake import Received
+from mailward.smtpd.large import LargeMail
 
 _FOREVER = float("inf")
 
@@ -69,6 +71,8 @@ class Session(asyncio.Protocol):
         self._traced: tuple[str, bool, bool, UserId | None] | None = None
         self._trace = b""
         self._auth_failures = 0
+        self._large: LargeMail | None = None  # that is coming in
+        self._storing: asyncio.Task[MessageId] | None = None  # a large message that has come
         self._task: asyncio.Task[None] | None = None  # AUTH or STARTTLS; neither is part of a message
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = _FOREVER
@@ -142,6 +146,7 @@ class Session(asyncio.Protocol):
             self._timer.cancel()
         if self._task is not None and self._task is not asyncio.current_task(self._loop):
             self._task.cancel()
+        self._drop_large()
         self._sessions.closed(self)
 
     # From the machine
@@ -169,6 +174,12 @@ class Session(asyncio.Protocol):
                 case MessageReceived():
                     events = self._take(event)
                     continue
+                case PieceReceived():
+                    self._take_piece(event)
+                case MessageRefused():
+                    self._drop_large()
+                    events = self._machine.reject(event.reply)
+                    continue
                 case Credentials():
                     self._task = self._loop.create_task(self._authenticate(event))
                 case StartTls():
@@ -182,34 +193,39 @@ class Session(asyncio.Protocol):
 
     # Messages
 
+    def _take_piece(self, event: PieceReceived) -> None:
+        """Store the lines of a large message as they come, and read on when there is room for more."""
+        if self._large is None:
+            received = self._received(event.smtputf8)
+            upload = self._house.upload(received.id, self._resume)
+            self._large = LargeMail(received, upload, hostname=self._settings.hostname, now_us=self._house.now_us())
+        self._large.take(event.content)
+        if self._large.upload.is_full and self._transport is not None:
+            self._transport.pause_reading()
+
+    def _drop_large(self) -> None:
+        if self._large is not None:
+            self._large.discard()
+            self._large = None
+
     def _take(self, event: MessageReceived) -> list[Event]:
         """Complete and submit a message; return what the machine goes on with when the answer is known at once."""
-        received = Received(
-            event,
-            self._house.draw_id(),
-            self._reverse_path,
-            tuple(self._recipients),
-            self._received(event.smtputf8),
-            self._settings.open_sender if self._caller is None else self._caller,
-        )
-        if len(event.content) > self._settings.background_bytes:
-            self._loop.run_in_executor(None, self._read, received).add_done_callback(self._have_read)
+        if self._large is not None:
+            self._storing = self._loop.create_task(self._submit_large(self._large, event.content))
+            self._storing.add_done_callback(self._stored)
+            self._large = None
             return []
+        received = self._received(event.smtputf8)
         try:
-            submission = self._read(received)
+            submission = intake.submission(
+                received, event.content, hostname=self._settings.hostname, now_us=self._house.now_us()
+            )
         except Exception as error:
             return self._refuse(error)
         return self._submit(submission)
 
-    def _read(self, received: Received) -> Submission:
-        return intake.submission(received, hostname=self._settings.hostname, now_us=self._house.now_us())
-
-    def _have_read(self, done: Future[Submission]) -> None:
-        try:
-            events = self._submit(done.result())
-        except Exception as error:
-            events = self._refuse(error)
-        self._go_on(events)
+    async def _submit_large(self, mail: LargeMail, end: bytes) -> MessageId:
+        return await self._house.submit(await mail.finish(end))
 
     def _submit(self, submission: Submission) -> list[Event]:
         try:
@@ -244,7 +260,17 @@ class Session(asyncio.Protocol):
             return []
         return self._machine.accept(reply) if reply.code == 250 else self._machine.reject(reply)
 
-    def _received(self, smtputf8: bool) -> bytes:
+    def _received(self, smtputf8: bool) -> Received:
+        return Received(
+            self._house.draw_id(),
+            self._reverse_path,
+            tuple(self._recipients),
+            smtputf8,
+            self._trace_of(smtputf8),
+            self._settings.open_sender if self._caller is None else self._caller,
+        )
+
+    def _trace_of(self, smtputf8: bool) -> bytes:
         """Return the Received line up to its id, the same until the client greets or authenticates anew."""
         machine = self._machine
         key = (machine.helo, machine.tls, smtputf8, self._caller)
@@ -324,7 +350,9 @@ class Session(asyncio.Protocol):
             self._resume()
 
     def _resume(self) -> None:
-        if self._transport is not None and not self._machine.is_waiting and not self._transport.is_closing():
+        if self._transport is None or self._machine.is_waiting or self._transport.is_closing():
+            return
+        if self._large is None or not self._large.upload.is_full:
             self._transport.resume_reading()
 
     def _flush(self) -> None:

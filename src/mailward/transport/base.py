@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from mailward.ids import ProviderId
+from mailward.message.content import Content
 from mailward.message.envelope import Envelope
 from mailward.secretbox import SecretText
 from mailward.transport.outcome import Outcome
@@ -116,7 +117,7 @@ class Gate(Protocol):
 class Transport(Protocol):
     """A way out to one provider, used by many deliveries at once."""
 
-    async def send(self, envelope: Envelope, content: bytes, before_handover: BeforeHandover) -> list[Outcome]:
+    async def send(self, envelope: Envelope, content: Content, before_handover: BeforeHandover) -> list[Outcome]:
         """Try once to hand `content` over; return one outcome per recipient, in the envelope's order.
 
         `content`: an RFC 5322 message with CRLF line ends, not dot-stuffed. `before_handover` is awaited before the

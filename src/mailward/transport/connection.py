@@ -2,9 +2,13 @@
 
 import asyncio
 import ssl
+from contextlib import aclosing
 from typing import cast
 
+from mailward.errors import Unavailable
+from mailward.message.content import Content, StoredContent
 from mailward.smtp.client import Answer, ClientConnection, Command
+from mailward.smtp.data import stuff
 from mailward.smtp.reply import ProtocolError
 from mailward.transport.outcome import Stage
 from mailward.transport.tls import handshake_trouble
@@ -105,12 +109,46 @@ class RelayConnection(asyncio.Protocol):
         answer, self._answer = self._answer, None
         return answer
 
-    async def send_content(self, content: bytes, progress_s: float) -> None:
+    async def send_content(self, content: Content, progress_s: float) -> None:
         """Send `content` and the final dot; return when all has been handed to the socket, or an answer came early.
 
         Raises Trouble. `dot_sent` tells on which side of the point of no return that was.
         """
-        data, end = self.machine.finish(content)
+        self.machine.finish()
+        if isinstance(content, bytes):
+            last = content
+        else:
+            try:
+                last = await self._send_pieces(content, progress_s)
+            except LookupError as error:
+                raise local(Stage.DATA, "content_gone", "4.3.0", str(error)) from None
+            except Unavailable:
+                raise local(Stage.DATA, "content_unreadable", "4.3.0", "the store cannot be read now") from None
+        data, end = stuff(last)
+        start = await self._send_most(data, progress_s)
+        if self._answer is not None:  # Refused before it was whole: what the server would read next is unclear.
+            self.machine.is_spent = True
+            return
+        self.dot_sent = True
+        assert self._transport is not None
+        self._transport.write((data[start:] if start else data) + end)
+
+    async def _send_pieces(self, content: StoredContent, progress_s: float) -> bytes:
+        """Send all of `content` but its last piece; return that. Stops early when an answer comes."""
+        last = b""
+        async with aclosing(content.pieces()) as pieces:
+            async for piece in pieces:
+                data, _ = stuff(last)
+                start = await self._send_most(data, progress_s)
+                if self._answer is not None:
+                    break
+                assert self._transport is not None
+                self._transport.write(data[start:])
+                last = piece
+        return last
+
+    async def _send_most(self, data: bytes, progress_s: float) -> int:
+        """Send all of `data` but its last chunk; return where that begins. Stops early when an answer comes."""
         assert self._transport is not None
         start = 0
         while len(data) - start > _CHUNK_BYTES and self._answer is None:
@@ -121,11 +159,7 @@ class RelayConnection(asyncio.Protocol):
                 await self._sleep()
         if self._trouble is not None:
             raise self._trouble
-        if self._answer is not None:  # Refused before it was whole: what the server would read next is unclear.
-            self.machine.is_spent = True
-            return
-        self.dot_sent = True
-        self._transport.write((data[start:] if start else data) + end)
+        return start
 
     async def start_tls(self, context: ssl.SSLContext, server_hostname: str, deadline_s: float) -> None:
         """Shake hands on this socket, after a 220 to STARTTLS. Raises Trouble."""

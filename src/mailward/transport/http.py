@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 
+from mailward.message.content import Content
 from mailward.message.envelope import Envelope
 from mailward.smtp.reply import Reply
 from mailward.transport import egress
@@ -59,7 +60,7 @@ class HttpTransport:
             fields.append(f"Authorization: {self._endpoint.authorization}")
         self._head = "\r\n".join(fields)
 
-    async def send(self, envelope: Envelope, content: bytes, before_handover: BeforeHandover) -> list[Outcome]:
+    async def send(self, envelope: Envelope, content: Content, before_handover: BeforeHandover) -> list[Outcome]:
         """See Transport. Waits for a place first; recipients are told one after the other.
 
         Trouble of the provider ends the attempt for those who come after: they are deferred, untried.
@@ -107,16 +108,18 @@ class HttpTransport:
         for connection in idle:
             connection.abort()
 
-    async def _letter(self, envelope: Envelope, content: bytes) -> Letter:
+    async def _letter(self, envelope: Envelope, content: Content) -> Letter:
+        whole = content if isinstance(content, bytes) else await content.whole()
+
         def make() -> Letter:
             return Letter(
-                content,
+                whole,
                 reverse_path=envelope.reverse_path,
                 provider_id=self._settings.provider_id,
                 description=self._settings.description,
             )
 
-        return make() if len(content) <= _SMALL_BYTES else await asyncio.to_thread(make)
+        return make() if len(whole) <= _SMALL_BYTES else await asyncio.to_thread(make)
 
     async def _post(self, body: bytes, mark: BeforeHandover) -> Outcome:
         at_s = int(self._clock())

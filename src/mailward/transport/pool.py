@@ -5,6 +5,7 @@ import ssl
 import time
 from collections import deque
 
+from mailward.message.content import Content
 from mailward.message.envelope import Envelope
 from mailward.smtp.reply import Reply
 from mailward.transport import egress
@@ -39,7 +40,7 @@ class SmtpTransport:
         self._sweeper: asyncio.TimerHandle | None = None
         self._closing = False
 
-    async def send(self, envelope: Envelope, content: bytes, before_handover: BeforeHandover) -> list[Outcome]:
+    async def send(self, envelope: Envelope, content: Content, before_handover: BeforeHandover) -> list[Outcome]:
         """See Transport. Waits for a free session first; the deadlines count from then on."""
         if self._closing:
             reply = Reply(451, "4.3.2", "the transport is being closed")

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 
+from mailward.message.content import Content
 from mailward.message.envelope import Envelope
 from mailward.smtp.client import Transaction
 from mailward.smtp.reply import Reply
@@ -32,7 +33,7 @@ class Session:
         return self.connection.is_open and not self.connection.machine.is_spent
 
     async def transact(
-        self, envelope: Envelope, content: bytes, before_handover: BeforeHandover, recorder: Recorder | None = None
+        self, envelope: Envelope, content: Content, before_handover: BeforeHandover, recorder: Recorder | None = None
     ) -> "Result":
         """Try to hand over one message. Raises nothing for the peer's or the network's trouble."""
         self.messages += 1
@@ -79,7 +80,7 @@ class Session:
         hung_up = transaction.mail is not None and transaction.mail.code == 421
         return Result(outcomes, trouble, connection.dot_sent, lost or hung_up)
 
-    def _unfit(self, envelope: Envelope, content: bytes) -> "Result | None":
+    def _unfit(self, envelope: Envelope, content: Content) -> "Result | None":
         """Refuse here what the server has announced that it will not take."""
         machine = self.connection.machine
         limit = machine.size_limit

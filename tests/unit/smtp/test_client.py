@@ -128,7 +128,7 @@ def test_a_transaction_left_open_is_reset_with_the_next_envelope() -> None:
 
     assert begin(connection).startswith(b"RSET\r\nMAIL FROM:")
     connection.receive(b"250 reset\r\n250 ok\r\n250 ok\r\n354 go\r\n")
-    connection.finish(b"x\r\n")
+    connection.finish()
     connection.receive(b"250 kept\r\n")
     connection.data_to_send()
 

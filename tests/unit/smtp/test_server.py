@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailward.smtp.auth import Credentials
+from mailward.smtp.events import Closed, Event, MessageReceived, StartTls
 from mailward.smtp.reply import Reply
-from mailward.smtp.server import Closed, Event, MessageReceived, ServerConfig, ServerConnection, StartTls
+from mailward.smtp.server import ServerConfig, ServerConnection
 
 CONFIG = ServerConfig(hostname="mx.test", max_size_bytes=2000, max_recipients=3, max_errors=5)
 ENVELOPE = b"MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n"

@@ -5,8 +5,18 @@
 
 CREATE TABLE contents (
     id   INTEGER PRIMARY KEY, -- the message's id
-    body BLOB NOT NULL        -- RFC 5322, CRLF line ends, not dot-stuffed
+    body BLOB NOT NULL        -- RFC 5322, CRLF line ends, not dot-stuffed; of a large one its end, behind its pieces
 );
+
+CREATE TABLE content_pieces (
+    message_id INTEGER NOT NULL,
+    n          INTEGER NOT NULL, -- from 0
+    body       BLOB NOT NULL,    -- whole lines
+    PRIMARY KEY (message_id, n)  -- beside the rows, so that looking for orphans reads no bodies
+);
+-- only postgresql
+ALTER TABLE content_pieces ALTER COLUMN body SET STORAGE EXTERNAL; -- large contents are mostly packed already
+-- both
 
 CREATE TABLE messages (
     id                INTEGER PRIMARY KEY, -- time-ordered
