@@ -1,7 +1,12 @@
 """Mail of up to 25 MiB passes every door, and larger mail is refused in the words of each."""
 
 import smtplib
+import socketserver
+import threading
+import time
 from base64 import b64encode
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import grpc
 import pytest
@@ -64,3 +69,73 @@ def test_larger_mail_is_refused_in_the_words_of_each_door(program: Program) -> N
     assert smtp(program, 26 * MIB, announced=True) == 552
     assert smtp(program, 26 * MIB, announced=False) == 552
     assert program.request("GET", "/v1/messages").json == {}
+
+
+class _Swallower(socketserver.ThreadingTCPServer):
+    """A provider that takes every mail and keeps none: aiosmtpd needs a second for 10 MiB."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Swallow)
+        self.taken = 0
+
+
+class _Swallow(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        self.request.sendall(b"220 sink.test\r\n")
+        while line := self.request.recv(1 << 16):
+            if line.startswith(b"MAIL"):
+                self.request.sendall(b"250 ok\r\n" * (line.count(b"\n") - 1) + b"354 go on\r\n")
+                end = b""
+                while not end.endswith(b"\r\n.\r\n"):
+                    end = end[-5:] + self.request.recv(1 << 20)
+                assert isinstance(self.server, _Swallower)
+                self.server.taken += 1
+            self.request.sendall(b"250-sink.test\r\n250 PIPELINING\r\n" if line.startswith(b"EHLO") else b"250 ok\r\n")
+
+
+def _rss_bytes(program: Program) -> int:
+    """Return what the gateway and its store process have in memory."""
+    status = [Path(f"/proc/{pid}/status").read_text() for pid in (program.process.pid, program.store_pid)]
+    return sum(int(line.split()[1]) << 10 for text in status for line in text.splitlines() if line.startswith("VmRSS"))
+
+
+def _send_raw(program: Program, content: bytes) -> int:
+    """As `smtp`, without the second that smtplib needs to double dots."""
+    with smtplib.SMTP("127.0.0.1", program.smtp_port, timeout=60) as client:
+        client.login("app", program.owner)
+        for command in ("MAIL FROM:<noreply@example.com>", "RCPT TO:<ada@example.org>", "DATA"):
+            client.docmd(command)
+        assert client.sock is not None
+        client.sock.sendall(content)
+        return client.getreply()[0]
+
+
+def _most_above(idle: int, program: Program, sink: _Swallower, count: int) -> int:
+    """Send `count` mails of 24 MiB at once; return how much memory was in use above `idle`, at most."""
+    line = b"x" * 76 + b"\r\n"
+    content = b"From: noreply@example.com\r\nSubject: Large\r\n\r\n" + line * (24 * MIB // len(line)) + b".\r\n"
+    most, sink.taken = 0, 0
+    with ThreadPoolExecutor(count) as pool:
+        answers = [pool.submit(_send_raw, program, content) for _ in range(count)]
+        deadline = time.monotonic() + 60
+        while sink.taken < count and time.monotonic() < deadline:
+            most = max(most, _rss_bytes(program))
+            time.sleep(0.02)
+    assert [answer.result() for answer in answers] == [250] * count
+    return most - idle
+
+
+def test_a_mail_of_25_mib_takes_little_memory_and_ten_at_once_little_more(program: Program) -> None:
+    """Its pieces come and go; it is nowhere as a whole."""
+    with _Swallower() as sink:
+        threading.Thread(target=sink.serve_forever, daemon=True).start()
+        host, port = sink.server_address[:2]
+        program.add_relay(f"{host!s}:{port}")
+        idle = _rss_bytes(program)
+
+        assert _most_above(idle, program, sink, 1) < 60 * MIB
+        assert _most_above(idle, program, sink, 10) < 200 * MIB
+
+        sink.shutdown()

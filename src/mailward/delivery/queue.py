@@ -44,6 +44,8 @@ def submit(tx: Transaction, items: list[NewMessage]) -> list[bool | Earlier]:
         earlier = claim_keys(tx, keyed)
         fresh = [item for item in items if item.id not in earlier]
     for item in fresh:
+        if item.stored_bytes and content.stored_bytes(tx, item.id) != item.stored_bytes:
+            raise LookupError(f"message {item.id}: pieces of its content are missing")
         if item.replay is not None:
             operators.record_replay(tx, item, item.replay)
     leased: list[bool] = _engine(tx).submit(tx, fresh) if fresh else []

@@ -14,7 +14,7 @@ from mailward.delivery import queue
 from mailward.delivery.elsewhere import Elsewhere
 from mailward.delivery.idempotency import Earlier, Idempotency, conflict
 from mailward.delivery.lease import LANE_NAMES, Lane, Lease, NewMessage, Replay
-from mailward.delivery.upload import Upload
+from mailward.delivery.upload import Upload, discard
 from mailward.delivery.worker import Worker
 from mailward.errors import InvalidArgument, MailwardError, Unavailable
 from mailward.ids import MessageId, UserId
@@ -173,7 +173,7 @@ class Submissions:
 
     def _discard(self, submission: Submission) -> None:
         if isinstance(submission.content, Uploaded):
-            self.upload(submission.id).discard()
+            discard(self._database, submission.id)
 
     def _refuse(
         self, submission: Submission, lease: Lease | None, error: BaseException, answer: Future[MessageId]

@@ -60,7 +60,7 @@ class Upload:
         return Uploaded(end, self._stored_bytes)
 
     def discard(self) -> None:
-        """Remove what was stored; nobody waits for it. What a failing store keeps is swept later."""
+        """Remove what was stored."""
         self._is_void = True
         if not self._waiting:
             self._remove()
@@ -75,8 +75,14 @@ class Upload:
             self._remove()
 
     def _remove(self) -> None:
-        with contextlib.suppress(MailwardError):  # Too many wait, or it is closed.
-            self._database.batch(content.discard, self._id).add_done_callback(_look)
+        if self._pieces:
+            discard(self._database, self._id)
+
+
+def discard(database: Database, id: MessageId) -> None:
+    """Remove the pieces of message `id`, unless it was stored after all; nobody waits for it."""
+    with contextlib.suppress(MailwardError):  # Too many wait, or it is closed: they are swept later.
+        database.batch(content.discard, id).add_done_callback(_look)
 
 
 def _look(done: "Future[None]") -> None:

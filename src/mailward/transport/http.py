@@ -25,6 +25,7 @@ from mailward.transport.tls import client_context, handshake_trouble
 from mailward.transport.trouble import Trouble, local
 
 _SMALL_BYTES = 65_536  # what may be parsed on the event loop
+_LARGE_AT_ONCE = 2
 _MAX_AGE_S = 600.0
 _UNTRIED = Reply(451, "4.4.2", "not tried: the answer for another recipient was lost")
 
@@ -45,6 +46,7 @@ class HttpTransport:
         self._check = check
         self._clock = clock
         self._places = asyncio.Semaphore(settings.max_connections)  # first come, first served
+        self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
         self._idle: list[HttpConnection] = []
         self._context: ssl.SSLContext | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -68,6 +70,12 @@ class HttpTransport:
         if self._closing:
             reply = Reply(451, "4.3.2", "the transport is being closed")
             return [Deferred(Stage.CONNECT, Fault.MESSAGE, reply)] * len(envelope.recipients)
+        if isinstance(content, bytes):
+            return await self._send(envelope, content, before_handover)
+        async with self._large:  # Each is in memory as a whole, and again as JSON.
+            return await self._send(envelope, await content.whole(), before_handover)
+
+    async def _send(self, envelope: Envelope, content: bytes, before_handover: BeforeHandover) -> list[Outcome]:
         async with self._places:
             letter = await self._letter(envelope, content)
             outcomes: list[Outcome] = []
@@ -108,18 +116,16 @@ class HttpTransport:
         for connection in idle:
             connection.abort()
 
-    async def _letter(self, envelope: Envelope, content: Content) -> Letter:
-        whole = content if isinstance(content, bytes) else await content.whole()
-
+    async def _letter(self, envelope: Envelope, content: bytes) -> Letter:
         def make() -> Letter:
             return Letter(
-                whole,
+                content,
                 reverse_path=envelope.reverse_path,
                 provider_id=self._settings.provider_id,
                 description=self._settings.description,
             )
 
-        return make() if len(whole) <= _SMALL_BYTES else await asyncio.to_thread(make)
+        return make() if len(content) <= _SMALL_BYTES else await asyncio.to_thread(make)
 
     async def _post(self, body: bytes, mark: BeforeHandover) -> Outcome:
         at_s = int(self._clock())
