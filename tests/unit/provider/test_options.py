@@ -87,7 +87,7 @@ def test_a_pin_may_be_written_in_hex_or_base64(text: str) -> None:
     assert len(pin(text, "/x")) == 64
 
 
-@pytest.mark.parametrize("text", ["", "abcd", "YWJj", "zz" * 32])
+@pytest.mark.parametrize("text", ["", "abcd", "YWJj", "zz" * 32, "ü" * 44])
 def test_what_is_no_sha256_is_no_pin(text: str) -> None:
     with pytest.raises(InvalidArgument):
         pin(text, "/x")
