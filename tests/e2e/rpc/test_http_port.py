@@ -151,6 +151,37 @@ async def test_slow_heads_and_bodies_are_cut_off_and_others_are_not(open_port: O
     idle[1].close()
 
 
+async def test_hundreds_who_drip_end_by_the_deadline_and_starve_nobody(open_port: Open) -> None:
+    """Slowloris, in heads and bodies of HTTP/1.1 and in an HTTP/2 preface: a byte now and then."""
+    port, number = await open_port(echo, limits=Limits(head_s=1.0, body_idle_s=1.0, body_bytes_per_s=1e6))
+    post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"
+
+    async def drip(beginning: bytes, more: bytes) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", number)
+        writer.write(beginning)
+        ended = asyncio.ensure_future(reader.read())
+        while not ended.done():
+            writer.write(more)
+            await asyncio.wait([ended], timeout=0.1)
+        writer.close()
+
+    beginnings = [(HEAD, b"X"), (post, b"x"), (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\x40\0\4", b"\0")]
+    drips = asyncio.gather(*(drip(*one) for one in beginnings * 100), return_exceptions=True)
+    await until(lambda: port.connections == 300)
+    reader, writer = await asyncio.open_connection("127.0.0.1", number)
+    loop, worst = asyncio.get_running_loop(), 0.0
+    async with asyncio.timeout(10):
+        while port.connections > 1:
+            began = loop.time()
+            writer.write(HEAD + b"\r\n")
+            await reader.readuntil(b"\r\n\r\n-")
+            worst = max(worst, loop.time() - began)
+
+    assert worst < 1.0
+    writer.close()
+    await drips
+
+
 async def test_an_idle_connection_is_closed_when_its_time_is_up(open_port: Open) -> None:
     port, number = await open_port(echo, limits=Limits(idle_s=0.2))
 
