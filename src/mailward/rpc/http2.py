@@ -10,12 +10,11 @@ from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 
 from mailward.rpc.http import Response
-from mailward.rpc.http2_lib import no_more_streams, server_h2
+from mailward.rpc.http2_lib import Turn, no_more_streams, server_h2
 from mailward.rpc.http2_stream import Sender, Stream, request_of
 from mailward.rpc.limits import Budget
 from mailward.rpc.serving import NEVER, Serving, body_deadline, half_close, peer_name
 
-_SLICE = 16 * 1024  #: bytes handled at a time, so that one connection does not keep the others waiting
 _GATHER = 128 * 1024  #: bytes of answers put together for one write
 
 
@@ -37,13 +36,11 @@ class Http2Connection(asyncio.Protocol):
         self._resets = Budget(limits.resets, limits.resets_per_s)
         self._control = Budget(limits.control_frames, limits.control_frames_per_s)
         self._backlog = bytearray()  #: read, and not yet handled
+        self._turn = Turn()
         self._settled = False  #: the peer's SETTINGS have come
         self._idle_since = 0.0
-        self._draining = False
-        self._closing = False
-        self._receiving = False
-        self._flush_due = self._pump_due = False
-        self._paused = False
+        self._draining = self._closing = self._receiving = False
+        self._flush_due = self._pump_due = self._paused = False
         self._unsent = 0
         self._unsent_at = 0.0
 
@@ -73,7 +70,7 @@ class Http2Connection(asyncio.Protocol):
             return
         if self._backlog:
             self._backlog += data
-        elif len(data) <= _SLICE:
+        elif len(data) <= self._turn.bytes:
             self._receive(data)
         else:
             self._backlog += data
@@ -81,13 +78,15 @@ class Http2Connection(asyncio.Protocol):
             self._work_off()
 
     def _work_off(self) -> None:
-        """Handle a slice of what was read, then let the other connections have their turn."""
+        """Handle a part of what was read, then let the other connections have their turn."""
         if self._closing:
             self._backlog.clear()
             return
-        data = bytes(self._backlog[:_SLICE])
-        del self._backlog[:_SLICE]
+        data = bytes(self._backlog[: self._turn.bytes])
+        del self._backlog[: self._turn.bytes]
+        began = self._serving.loop.time()
         self._receive(data)
+        self._turn.took(self._serving.loop.time() - began)
         if self._closing:
             return
         if self._backlog:

@@ -8,7 +8,7 @@ from h2.events import ConnectionTerminated, Event
 from h2.settings import SettingCodes, Settings
 from hyperframe.frame import Frame, GoAwayFrame
 
-from mailward.rpc.limits import Limits
+from mailward.rpc.limits import KIB, Limits
 
 _WINDOW = 1 << 20  #: bytes a peer may send ahead on a stream, and twice that on a connection
 _LARGEST_ID = (1 << 31) - 1
@@ -28,6 +28,25 @@ class ServerH2(H2Connection):
     def overlong(self) -> bool:
         """Whether a frame is coming that is too long: h2 looks at its length when all of it, up to 16 MiB, is there."""
         return len(self.incoming_buffer._data) > _FRAME
+
+
+class Turn:
+    """How many bytes one connection handles before it is the others' turn: those of a few milliseconds.
+
+    A number alone would not do: 16 KiB are one frame of a body, or six hundred requests that are given up at once.
+    """
+
+    __slots__ = ("bytes",)
+
+    def __init__(self) -> None:
+        self.bytes = 2 * KIB
+
+    def took(self, seconds: float) -> None:
+        """Make the next turn shorter or longer after one that took so long."""
+        if seconds > 0.010:
+            self.bytes = max(self.bytes // 2, KIB // 2)
+        elif seconds < 0.001:
+            self.bytes = min(self.bytes * 2, 16 * KIB)
 
 
 def server_h2(limits: Limits) -> ServerH2:

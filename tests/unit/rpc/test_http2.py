@@ -17,6 +17,7 @@ from h2.settings import SettingCodes
 from hyperframe.frame import ContinuationFrame, DataFrame, HeadersFrame, PingFrame, PriorityFrame, SettingsFrame
 
 from mailward.rpc.http import Request, Response
+from mailward.rpc.http2_lib import Turn
 from mailward.rpc.limits import Limits
 from tests.support.http import Client2, Echo
 
@@ -352,6 +353,7 @@ async def test_heads_that_never_end_and_frames_too_long_are_not_waited_for() -> 
     for piece in (b"\x40\x00\x00\x00\x00\x00\x00\x00\x01", b"x" * 10_000, b"x" * 10_000):
         if not long.transport.finished:
             long.send(piece)
+            await long.settle()
 
     assert endless.transport.finished
     assert last_goaway(long) == ErrorCodes.FRAME_SIZE_ERROR and long.transport.finished
@@ -362,6 +364,7 @@ async def test_large_heads_are_refused() -> None:
     client = Client2(handler, limits=Limits(head_bytes=8_192))
 
     client.request(fields={f"x-{number}": "a" * 1_000 for number in range(10)})
+    await client.settle()
 
     assert handler.requests == [] and client.transport.finished
 
@@ -421,6 +424,21 @@ async def test_a_long_read_is_worked_off_in_slices() -> None:
     for _ in range(20):
         await client.settle()
     assert len(handler.requests) == 200 and not client.transport.reading_paused
+
+
+def test_a_turn_grows_while_it_is_short_and_shrinks_when_it_was_long() -> None:
+    turn = Turn()
+    first = turn.bytes
+
+    turn.took(0.0001)
+    grown = turn.bytes
+    turn.took(0.005)
+    kept = turn.bytes
+    for _ in range(10):
+        turn.took(0.1)
+
+    assert first < grown == kept
+    assert turn.bytes == 512
 
 
 async def test_connect_is_not_for_us() -> None:
