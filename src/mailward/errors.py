@@ -67,6 +67,12 @@ class Conflict(FailedPrecondition):
     http_status = 409
 
 
+class LoginFailed(FailedPrecondition):
+    """A secret was to prove itself by a login at the provider, and did not."""
+
+    word = "login_failed"
+
+
 class ResourceExhausted(MailwardError):
     """A limit is reached: size, rate, quota."""
 

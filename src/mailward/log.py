@@ -190,6 +190,11 @@ def provider_probed(provider_id: str, *, again: bool) -> None:
         write("info", "provider.works", provider_id=provider_id)
 
 
+def old_password_used(provider_id: str) -> None:
+    """Note that a provider refuses its new password and takes the one before, which serves only for a while."""
+    write("warning", "provider.old_password_used", provider_id=provider_id)
+
+
 def authentication_failed(*, door: str, peer: str, reason: str) -> None:
     """Credentials were refused. `door`: "http", "grpc" or "smtp"."""
     metrics.authentications_failed.labels(door).inc()

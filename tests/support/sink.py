@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from tests.support.program import free_port
 
@@ -22,17 +22,24 @@ class Mail:
     recipients: tuple[str, ...]
     content: bytes
     at_s: float  #: when its content had come, by the monotonic clock
+    password: str  #: that its session logged in with; "" without a login
 
 
 class Sink:
     """Takes every mail. Use as a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, *passwords: str) -> None:
+        """Offers a login with one of `passwords`, if there are any."""
+        self.passwords = set(passwords)  #: those that are taken now
+        self.wrong: list[str] = []  #: passwords that were not
         self.mails: queue.Queue[Mail] = queue.Queue()
         #: What the final dot is answered; "" takes the mail. A 4yz or 5yz keeps nothing.
         self.reply = ""
         self.delay_s = 0.0  #: before each final dot is answered
-        self._controller = Controller(self, hostname="127.0.0.1", port=free_port(), ready_timeout=10)
+        self._controller = Controller(
+            self, hostname="127.0.0.1", port=free_port(), ready_timeout=10,
+            authenticator=self._check if passwords else None, auth_require_tls=not passwords,
+        )  # fmt: skip
 
     def __enter__(self) -> Sink:
         self._controller.start()
@@ -56,8 +63,17 @@ class Sink:
             return self.reply
         content = envelope.content
         assert isinstance(content, bytes)
-        self.mails.put(Mail(envelope.mail_from or "", tuple(envelope.rcpt_tos), content, at_s))
+        password = "" if session.auth_data is None else session.auth_data.password.decode()
+        self.mails.put(Mail(envelope.mail_from or "", tuple(envelope.rcpt_tos), content, at_s, password))
         return "250 2.0.0 taken"
+
+    def _check(self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any) -> AuthResult:
+        assert isinstance(data, LoginPassword)
+        password = data.password.decode()
+        if password in self.passwords:
+            return AuthResult(success=True, auth_data=data)
+        self.wrong.append(password)
+        return AuthResult(success=False, handled=False)
 
     def wait(self, count: int = 1, timeout_s: float = 15.0) -> list[Mail]:
         """Return the next `count` mails. Raises queue.Empty when they do not come."""

@@ -1,22 +1,23 @@
-"""`mailward provider`: look at the providers of a running gateway, and test them."""
+"""`mailward provider`: look at the providers of a running gateway, test them, and rotate their passwords."""
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 from urllib.parse import quote
 
 import click
 
 from mailward.cli import common
-from mailward.cli.remote import Remote, remote_options
+from mailward.cli.remote import Refused, Remote, remote_options
 
 _LIST = ("id", "kind", "state", "host", "tls_mode", "auth", "description")
 _PRESETS = ("id", "host", "tls_mode", "auth", "name")
 _TEST_FAILED = 6
+_LOGIN_FAILED = "login_failed"
 
 
 @click.group()
 def command() -> None:
-    """Look at the providers of a running gateway, and test them."""
+    """Look at the providers of a running gateway, test them, and rotate their passwords."""
 
 
 def _json_option(command: Any) -> Any:
@@ -77,6 +78,42 @@ def test(remote: Remote, id: str, to: str, deadline_s: float, as_json: bool) -> 
 
 
 @command.command()
+@click.argument("id")
+@click.option(
+    "--password-file", type=click.File(), metavar="FILE", help="The new one; - is stdin. Else it is asked for."
+)
+@click.option("--without-login", is_flag=True, help="Do not try it first: the server does not know it yet.")
+@_json_option
+@remote_options
+def rotate(remote: Remote, id: str, password_file: TextIO | None, without_login: bool, as_json: bool) -> None:
+    """Replace the password of the provider ID by a new one that has proved to work.
+
+    The gateway logs in with it first; when that fails nothing is changed, and the command exits 6. Afterwards the old
+    one still serves for a while where the server refuses the new one.
+    """
+    if password_file is None:
+        password = click.prompt("New password", hide_input=True, confirmation_prompt=True, err=True)
+    else:
+        password = password_file.read().rstrip("\r\n")
+    body = {"password": password, "without_login": without_login}
+    try:
+        done = remote.call("POST", f"/mailward/v1/providers/{quote(id, safe='')}:rotate", body)
+    except Refused as error:
+        if isinstance(error.body, Mapping) and error.body.get("code") == _LOGIN_FAILED:
+            common.fail(str(error), code=_TEST_FAILED)
+        raise
+    if as_json:
+        common.print_json(done)
+        return
+    if "login" in done:
+        _print_steps(done["login"])
+    until = done.get("old_password_until")
+    click.echo(
+        "\nThe new password is in use" + (f"; the old one is a fall-back until {until}." if until else "."), err=True
+    )
+
+
+@command.command()
 @_json_option
 @remote_options
 def presets(remote: Remote, as_json: bool) -> None:
@@ -88,7 +125,7 @@ def presets(remote: Remote, as_json: bool) -> None:
         common.print_table([{**one, "auth": ",".join(one.get("auth", []))} for one in found], _PRESETS)
 
 
-def _print_report(report: Mapping[str, Any]) -> None:
+def _print_steps(report: Mapping[str, Any]) -> None:
     rows = [
         {
             "": "ok" if step.get("ok") else "FAILED",
@@ -100,6 +137,10 @@ def _print_report(report: Mapping[str, Any]) -> None:
     ]
     if rows:
         common.print_table(rows, ("", "stage", "ms", "words"))
+
+
+def _print_report(report: Mapping[str, Any]) -> None:
+    _print_steps(report)
     failure = report.get("failure")
     if failure is None:
         click.echo(f"\nThe server took the mail ({report.get('elapsed_ms', 0.0):.0f} ms).", err=True)

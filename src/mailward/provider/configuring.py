@@ -45,6 +45,7 @@ class RotatePassword:
 
     id: ProviderId
     password: Sealed
+    entered_for: tuple[str, bool, str]  #: host, tls, user as they were when it proved itself there
 
 
 def configure(state: EmailProviders, command: Configure) -> list[Event]:
@@ -70,6 +71,9 @@ def rotate_password(state: EmailProviders, command: RotatePassword) -> list[Even
     provider = smtp_provider(state, command.id)
     if not provider.config.user:
         raise FailedPrecondition("PROVIDER-nouser", "the provider has no user, so it needs no password")
+    if command.entered_for != (provider.config.host, provider.config.tls, provider.config.user):
+        words = "host, TLS mode or user were changed meanwhile, so the password was not: rotate again"
+        raise FailedPrecondition("PROVIDER-meanwhile", words)
     return [SMTPPasswordChanged(command.id, command.password)]
 
 

@@ -1,18 +1,18 @@
 """Changes that ZITADEL's wire has no call for: options of a provider, and rotations that are verified first."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from mailward.errors import FailedPrecondition, MailwardError, Unimplemented
+from mailward.errors import FailedPrecondition, LoginFailed, Unimplemented
 from mailward.ids import ProviderId, UserId
 from mailward.provider import certificates
 from mailward.provider import options as opt
 from mailward.provider.commands import PASSWORD, Providers
 from mailward.provider.configuring import Configure, RotatePassword
 from mailward.provider.payloads import Sealed
-from mailward.provider.queries import ProviderView, SMTPSettings
-from mailward.provider.testing import ProviderTests
+from mailward.provider.queries import ProviderView, SMTPSettings, StoredRelay
+from mailward.provider.testing import BadHost, ProviderTests
 from mailward.secretbox import SecretText
 from mailward.transport.base import RelaySettings
 from mailward.transport.report import Report
@@ -68,30 +68,31 @@ class Extension:
     async def rotate(self, id: ProviderId, password: SecretText, editor: UserId, *, verified: bool = True) -> Rotated:
         """Replace the password of `id` after a login with the new one; the old one is a fall-back for a while.
 
-        Raises NotFound, FailedPrecondition when the login fails: then nothing has changed.
+        Raises NotFound, LoginFailed, and FailedPrecondition when no login can be made; then nothing has changed.
         """
-        report = None
-        if verified:
-            try:
-                settings = await self._tests.login_settings(id, password)
-            except MailwardError as error:
-                if error.id != "EMAIL-skwos" and error.id != "EMAIL-spR56":
-                    raise
-                raise FailedPrecondition("PROVIDER-host", f"{error.message}; nothing was changed") from None
-            report = await self._login(replace(settings, old_password=None))
-            if report.failure is not None:
-                failure = report.failure
-                raise FailedPrecondition(
-                    "PROVIDER-rotate",
-                    f"The login with the new password failed, so nothing was changed. {failure.stage.value}: "
-                    f"{failure.words}. {failure.cause} {failure.fix}",
-                    pointer="/password",
-                )
+        found = await self._tests.smtp_provider(id)
+        report = await self._verify(found, password) if verified else None
         [sealed] = self._providers.seal({PASSWORD: password}, id).values()
-        await self._providers.do(RotatePassword(id, sealed), editor)
+        await self._providers.do(RotatePassword(id, sealed, (found.host, found.tls, found.user)), editor)
         view = await self._providers.get(id)
         assert isinstance(view.config, SMTPSettings)
         return Rotated(report, view.config.old_until_us)
+
+    async def _verify(self, found: StoredRelay, password: SecretText) -> Report:
+        try:
+            settings = self._tests.login_settings(found, password)
+        except BadHost as error:
+            raise FailedPrecondition("PROVIDER-host", f"{error.message}; nothing was changed") from None
+        report = await self._login(settings)
+        if report.failure is None:
+            return report
+        failure = report.failure
+        raise LoginFailed(
+            "PROVIDER-rotate",
+            f"The login with the new password failed, so nothing was changed. {failure.stage.value}: "
+            f"{failure.words}. {failure.cause} {failure.fix}",
+            pointer="/password",
+        )
 
 
 def _check_keys(options: Mapping[str, Any], secrets: Mapping[str, SecretText | None]) -> None:

@@ -219,30 +219,31 @@ def _change_smtp(tx: Transaction, event: RecordedEvent, changed: SMTPConfigChang
         at=event.at_us,
     )
     if changed.password is not None:
-        _change_password(tx, event, SMTPPasswordChanged(changed.id, changed.password), keep_old=not moved)
+        _change_password(tx, event, SMTPPasswordChanged(changed.id, changed.password))
     else:
         _count(tx, event, 0)
 
 
-# A password is entered for the destination that the provider has at that moment; the one before is kept for a while.
+# A password is entered for the destination that the provider has at that moment. The one before is kept for a while,
+# but only if it was entered for the same one: whoever changes the host must not be sent it.
 _CHANGE_PASSWORD = """
     UPDATE email_providers
-       SET old_password = CASE WHEN :keep_old = 1 THEN password ELSE NULL END, old_until_us = :old_until_us,
+       SET old_password = CASE WHEN secret_host = host AND secret_tls = tls AND secret_user = username
+                                    AND :erased = 0 THEN password END,
+           old_until_us = :old_until_us,
            password = :password, secret_host = host, secret_tls = tls, secret_user = username,
            sequence = :sequence, change_us = :at
      WHERE instance = :instance AND id = :id AND kind = 'smtp'
 """
 
 
-def _change_password(
-    tx: Transaction, event: RecordedEvent, changed: SMTPPasswordChanged, *, keep_old: bool = True
-) -> None:
+def _change_password(tx: Transaction, event: RecordedEvent, changed: SMTPPasswordChanged) -> None:
     tx.execute(
         _CHANGE_PASSWORD,
         instance=event.aggregate_id,
         id=changed.id,
         password=changed.password,
-        keep_old=int(keep_old and changed.password is not None),  # Who erases a password wants no AUTH.
+        erased=int(changed.password is None),  # Who erases a password wants no AUTH.
         old_until_us=event.at_us + GRACE_US,
         sequence=event.version,
         at=event.at_us,

@@ -161,11 +161,11 @@ def settings(
 
 def with_options(settings: RelaySettings, stored: StoredRelay, secrets: Mapping[str, SecretText]) -> RelaySettings:
     """Return `settings` with what was set for `stored` beyond the wire. `secrets`: see open_relay."""
-    options = stored.options
+    options, old = stored.options, secrets.get(OLD_PASSWORD)
     result = replace(
         settings,
         tls=TlsMode(tls_of(stored.tls, options.tls_mode)),
-        old_password=secrets.get(OLD_PASSWORD) if settings.password else None,
+        old_password=old if settings.password not in (None, old) else None,
         ehlo_name=options.ehlo_name or settings.ehlo_name,
         ca_bundle=options.ca_bundle,
         pins=options.certificate_pins,

@@ -60,6 +60,10 @@ class UnsavedTest:
     without_auth: bool = False  #: the caller says that there is nothing to log in with (the newer `none` of the wire)
 
 
+class BadHost(Internal):
+    """The host of a provider cannot be connected to as it is written."""
+
+
 class ProviderTests:
     """Sends test mails. Nothing is stored, no event is written, the provider need not be active."""
 
@@ -105,11 +109,11 @@ class ProviderTests:
 
         Raises NotFound, InvalidArgument for a `receiver` that is no address, SecretError.
         """
-        found = await self._smtp_provider(id)
+        found = await self.smtp_provider(id)
         test = _as_test(found, receiver)
         try:
             settings = self._stored_settings(found)
-        except Internal as error:
+        except BadHost as error:
             return _never_begun(Stage.RESOLVE, "invalid_host", error)
         except FailedPrecondition as error:
             return _never_begun(Stage.AUTH, "secret_bound", error)
@@ -118,18 +122,16 @@ class ProviderTests:
         except Internal as error:
             return _never_begun(Stage.MAIL, "invalid_sender", error)
 
-    async def login_settings(self, id: ProviderId, password: SecretText | None) -> RelaySettings:
-        """Return what it takes to log in to the stored SMTP provider `id`, with another `password` when given.
+    def login_settings(self, found: StoredRelay, password: SecretText) -> RelaySettings:
+        """Return what it takes to log in to a stored SMTP provider with another `password`.
 
-        Raises NotFound, SecretError, Internal when its host cannot be used.
+        Raises SecretError, BadHost.
         """
-        found = await self._smtp_provider(id)
-        if password is None:
-            return self._stored_settings(found)
         settings = self._stored_settings(replace(found, password=None, bound_to=None))
         return replace(settings, user=found.user, password=password, oauth=None)
 
-    async def _smtp_provider(self, id: ProviderId) -> StoredRelay:
+    async def smtp_provider(self, id: ProviderId) -> StoredRelay:
+        """Return the stored SMTP provider `id`. Raises NotFound."""
         found = await self._providers.stored(id)
         if found is None or found.kind != "smtp":
             raise NotFound("PROVIDER-nosmtp", "no such SMTP provider")
@@ -165,11 +167,11 @@ class ProviderTests:
                 host, tls=tls, user=user, password=password, id=id, defaults=defaults, deadlines=TEST_DEADLINES
             )
         except relay.BadPort as error:
-            raise Internal(
+            raise BadHost(
                 "EMAIL-skwos", f"Connecting failed: {error}. Give the port that the server listens on"
             ) from None
         except relay.NoPort as error:
-            raise Internal("EMAIL-spR56", f"The host cannot be used: {error}. Write it as host:port") from None
+            raise BadHost("EMAIL-spR56", f"The host cannot be used: {error}. Write it as host:port") from None
 
     async def _send_test(self, test: UnsavedTest, settings: RelaySettings) -> Report:
         draft = _draft(test)

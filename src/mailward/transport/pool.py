@@ -5,6 +5,7 @@ import ssl
 import time
 from collections import deque
 
+from mailward import log
 from mailward.message.content import Content
 from mailward.message.envelope import Envelope
 from mailward.smtp.reply import Reply
@@ -138,6 +139,8 @@ class SmtpTransport:
             prefer_old=now < self._old_until,
         )
         if session.by_old_password:  # Providers lock out who keeps trying a password that they refuse.
+            if now >= self._old_until:
+                log.old_password_used(self._settings.provider_id)
             self._old_until = max(self._old_until, now + _OLD_PASSWORD_S)
         self._known_tls = session.tls
         return session

@@ -1,12 +1,13 @@
 """Options and rotation on both engines: what is set reaches the transport, and a password proves itself first."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from mailward.db.database import Database, Transaction
-from mailward.errors import FailedPrecondition, InvalidArgument, NotFound
+from mailward.errors import FailedPrecondition, InvalidArgument, LoginFailed, NotFound
 from mailward.eventstore import projection as projections
 from mailward.ids import UserId
 from mailward.provider.commands import Providers
@@ -41,9 +42,12 @@ class Login:
     def __init__(self) -> None:
         self.report = OK
         self.settings: list[RelaySettings] = []
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
 
     async def __call__(self, settings: RelaySettings) -> Report:
         self.settings.append(settings)
+        if self.meanwhile is not None:
+            await self.meanwhile()
         return self.report
 
 
@@ -179,7 +183,7 @@ async def test_a_password_that_is_refused_changes_nothing(
     await providers.activate(added.id, EDITOR)
     login.report = REFUSED
 
-    with pytest.raises(FailedPrecondition, match=r"535 5\.7\.8 no") as caught:
+    with pytest.raises(LoginFailed, match=r"535 5\.7\.8 no") as caught:
         await extension.rotate(added.id, NEW, EDITOR)
 
     assert NEW.reveal() not in str(caught.value)
@@ -227,6 +231,41 @@ async def test_a_password_goes_nowhere_but_where_it_was_for(providers: Providers
 
     await providers.change_smtp(added.id, replace(smtp(), **change), SecretText("third"), EDITOR)
     assert (await relay(providers)).old_password is None
+
+
+async def test_an_old_password_is_no_fall_back_for_another_destination(providers: Providers) -> None:
+    """Else one could name a host and a new password, refuse that there, and be sent the old one."""
+    added = await providers.add_smtp(smtp(), OLD, EDITOR)
+    await providers.activate(added.id, EDITOR)
+    await providers.change_smtp(added.id, smtp(host="other:25"), None, EDITOR)
+
+    await providers.change_password(added.id, NEW, EDITOR)
+
+    found = await relay(providers)
+    assert (found.host, found.password, found.old_password) == ("other", NEW, None)
+
+
+async def test_a_password_that_is_set_again_is_not_tried_twice(providers: Providers) -> None:
+    """Providers lock out who comes too often with what they refuse."""
+    added = await providers.add_smtp(smtp(), OLD, EDITOR)
+    await providers.activate(added.id, EDITOR)
+
+    await providers.change_password(added.id, OLD, EDITOR)
+
+    assert (await relay(providers)).old_password is None
+
+
+async def test_a_destination_that_changes_during_the_login_ends_the_rotation(
+    providers: Providers, extension: Extension, login: Login
+) -> None:
+    added = await providers.add_smtp(smtp(), OLD, EDITOR)
+
+    async def meanwhile() -> None:
+        await providers.change_smtp(added.id, smtp(host="other:25"), None, EDITOR)
+
+    login.meanwhile = meanwhile
+    with pytest.raises(FailedPrecondition, match="meanwhile"):
+        await extension.rotate(added.id, NEW, EDITOR)
 
 
 async def test_who_erases_a_password_keeps_none(providers: Providers) -> None:

@@ -151,6 +151,7 @@ def test_rotating_a_password(reader: Reader, postfix: Postfix, certificates: Cer
 
     said = reader.follow("howto/rotate-a-password.md")
 
+    assert "ok  auth" in said and '"old_password_until"' in said
     assert said.endswith("{}")
 
 

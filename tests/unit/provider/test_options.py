@@ -16,6 +16,7 @@ from mailward.provider.presets import PRESETS
 from mailward.provider.state import EmailProviders, replay
 from tests.support.providers import KEY, NEW_PASSWORD, PASSWORD, A, B, added, http_added, smtp
 
+THERE = ("smtp.example.com:587", True, "mailer")
 OAUTH = OAuthOptions(
     grant="client_credentials",
     token_endpoint="https://login.example.com/token",
@@ -144,13 +145,15 @@ def test_a_login_by_token_comes_over_the_wire_and_goes_with_a_new_password() -> 
 
 
 def test_a_rotation_is_decided_for_any_smtp_provider_that_logs_in() -> None:
-    assert decide(ONE, RotatePassword(A, NEW_PASSWORD)) == [SMTPPasswordChanged(A, NEW_PASSWORD)]
+    assert decide(ONE, RotatePassword(A, NEW_PASSWORD, THERE)) == [SMTPPasswordChanged(A, NEW_PASSWORD)]
     with pytest.raises(NotFound):
-        decide(ONE, RotatePassword(B, NEW_PASSWORD))
+        decide(ONE, RotatePassword(B, NEW_PASSWORD, THERE))
     with pytest.raises(NotFound):
         decide(replay([http_added(A)]), Configure(A, {"notes": "x"}))
     with pytest.raises(FailedPrecondition):
-        decide(replay([added(A, smtp(user=""))]), RotatePassword(A, NEW_PASSWORD))
+        decide(replay([added(A, smtp(user=""))]), RotatePassword(A, NEW_PASSWORD, THERE))
+    with pytest.raises(FailedPrecondition, match="meanwhile"):
+        decide(replay([added(A, smtp(host="other:25"))]), RotatePassword(A, NEW_PASSWORD, THERE))
 
 
 def test_presets_are_well_formed_and_have_ids_of_their_own() -> None:
