@@ -183,6 +183,22 @@ def test_metrics_count_what_was_accepted_and_what_became_of_it(program: Program,
     assert 'mailward_messages_accepted_total{ingress="http",lane="transactional"} 1.0' in text
     assert 'mailward_recipients_finished_total{lane="transactional",state="accepted"} 1.0' in text
     assert "example" not in text
+    assert (
+        'mailward_rpc_calls_total{code="OK",method="/mailward.v1.MessageService/SendMessage",protocol="rest"}' in text
+    )
+    assert "mailward_http_connections 1.0" in text
+
+
+def test_refused_calls_are_counted_by_their_code(program: Program) -> None:
+    program.request("POST", "/v1/messages", {"from": "nobody"})
+    program.request("GET", "/admin/v1/smtp", token="mw_unknown")
+
+    text = program.request("GET", "/metrics", token="").body.decode()
+
+    method = "/mailward.v1.MessageService/SendMessage"
+    assert f'mailward_rpc_calls_total{{code="INVALID_ARGUMENT",method="{method}",protocol="rest"}} 1.0' in text
+    method = "/zitadel.admin.v1.AdminService/GetSMTPConfig"
+    assert f'mailward_rpc_calls_total{{code="UNAUTHENTICATED",method="{method}",protocol="rest"}} 1.0' in text
 
 
 def test_the_demo_shows_two_mails_and_their_timelines(tmp_path: Path) -> None:

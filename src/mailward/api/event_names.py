@@ -2,6 +2,7 @@
 
 from mailward.access import events as access
 from mailward.api.texts import translate
+from mailward.delivery import operators
 from mailward.proto.zitadel import event_pb2
 from mailward.proto.zitadel.message_pb2 import LocalizedMessage
 from mailward.provider import events as email
@@ -12,8 +13,8 @@ _OF_ACCESS = tuple(
     name for word, name in vars(access).items() if word.isupper() and isinstance(name, str) and "." in name
 )
 #: All that this server writes, sorted, as ListEventTypes lists them.
-EVENT_TYPES = tuple(sorted({*email.TYPES, *sms.TYPES, *settings.TYPES, *_OF_ACCESS}))
-AGGREGATE_TYPES = ("instance", "user")
+EVENT_TYPES = tuple(sorted({*email.TYPES, *sms.TYPES, *settings.TYPES, *operators.EVENT_TYPES, *_OF_ACCESS}))
+AGGREGATE_TYPES = ("instance", operators.AGGREGATE_TYPE, "user")
 
 #: Where ZITADEL has a text. For the others its clients see the key.
 _EVENTS = {

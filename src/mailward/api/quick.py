@@ -11,6 +11,7 @@ from functools import partial
 
 import msgspec
 
+from mailward import metrics
 from mailward.access.access import Access
 from mailward.access.roles import MESSAGE_SEND
 from mailward.api.hosts import Hosts
@@ -22,6 +23,7 @@ from mailward.message.draft import make_draft
 from mailward.message.mime import compose
 from mailward.rpc.http import Request, Response
 from mailward.rpc.rest import RestGateway
+from mailward.rpc.service import Code
 
 PATH = "/v1/messages"
 _MAX_BODY = 65_536  # what may be read and composed on the event loop
@@ -74,6 +76,7 @@ class Quick:
         self._rest = rest
         self._hosts = hosts
         self._method = rest.method("POST", PATH)
+        self._counted = metrics.rpc_calls.labels("rest", self._method.path, Code.OK.name)
         self._draw_id = draw_id
         self._now_us = now_us
         self._limits = limits
@@ -131,6 +134,7 @@ class Quick:
     def _stored(self, request: Request, answer: Future[Response], stored: Future[MessageId]) -> None:
         error = stored.exception()
         if error is None:
+            self._counted.inc()
             body = b'{"id":"%b","state":"queued"}' % format_message_id(stored.result()).encode()
             answer.set_result(self._rest.succeeded(request, self._method, body))
         elif isinstance(error, Exception):

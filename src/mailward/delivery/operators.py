@@ -42,6 +42,8 @@ _EVENTS = {
     Treatment.RESOLVE_CANCEL: "queue.doubts.canceled",
 }
 _REPLAYED = "queue.messages.replayed"
+#: All that is recorded of the operators' hand.
+EVENT_TYPES = (*_EVENTS.values(), _REPLAYED)
 
 # A doubt is nothing that can be canceled: it may have been handed over. Leased rows must be locked before.
 _CANCEL = """

@@ -18,7 +18,18 @@ from google.protobuf.message import Message
 from mailward.rpc import protojson_read, protojson_write
 from mailward.rpc.http import Request, Response
 from mailward.rpc.scalars import UnknownName, Unreadable
-from mailward.rpc.service import GATEWAY, Call, Code, Method, Registry, RestStyle, RpcError, Service, parse_timeout
+from mailward.rpc.service import (
+    GATEWAY,
+    Call,
+    Code,
+    Method,
+    Registry,
+    RestStyle,
+    RpcError,
+    Service,
+    count_call,
+    parse_timeout,
+)
 from mailward.rpc.transcode import BadEscape, Route, Router, clean_path, decode_path, variables
 
 #: HTTP status of each gRPC code.
@@ -147,7 +158,9 @@ class RestGateway:
         """Return the response with which `method` fails when its handler raises `error`."""
         request_id = self._request_id(request)
         call = Call(method.path, _metadata(request), "rest", request.peer, request_id)
-        return self._failed(request, method.service.style, self._registry.explain(error, call), request_id)
+        explained = self._registry.explain(error, call)
+        count_call("rest", method, explained.code)
+        return self._failed(request, method.service.style, explained, request_id)
 
     def _failed(self, request: Request, style: RestStyle, error: RpcError, request_id: str) -> Response:
         response = self._refuse(request, style, error, request_id)

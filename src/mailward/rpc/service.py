@@ -13,6 +13,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from mailward import metrics
 from mailward.rpc import validate
 
 
@@ -186,6 +187,18 @@ class Registry:
 
         `timeout_s`: what the client gives us; DEADLINE_EXCEEDED when it passes.
         """
+        code = Code.CANCELLED
+        try:
+            answer = await self._within(timeout_s, method, request, call)
+            code = Code.OK
+            return answer
+        except RpcError as error:
+            code = error.code
+            raise
+        finally:
+            count_call(call.protocol, method, code)
+
+    async def _within(self, timeout_s: float | None, method: Method, request: Message, call: Call) -> Message:
         try:
             if timeout_s is None:
                 return await self._call(method, request, call)
@@ -208,6 +221,11 @@ class Registry:
             raise RpcError(Code.UNIMPLEMENTED, f"method {method.descriptor.name} not implemented")
         response: Message = await method.handler(request, call)
         return response
+
+
+def count_call(protocol: str, method: Method, code: Code) -> None:
+    """Count a call that ended with `code`."""
+    metrics.rpc_calls.labels(protocol, method.path, code.name).inc()
 
 
 def snake_case(name: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from email.utils import formatdate
 from typing import Any, Protocol
 
+from mailward import metrics
 from mailward.rpc.http import BodyLimit, Converse, Handler, Request, Response
 from mailward.rpc.limits import MIB, Limits
 
@@ -73,10 +74,12 @@ class Serving:
 
     def opened(self, connection: Connection) -> None:
         self.connections.add(connection)
+        metrics.http_connections.set(len(self.connections))
         self.empty.clear()
 
     def closed(self, connection: Connection) -> None:
         self.connections.discard(connection)
+        metrics.http_connections.set(len(self.connections))
         self._note_empty()
 
     def _note_empty(self) -> None:

@@ -34,6 +34,7 @@ def test_the_kinds_are_those_that_are_written_sorted() -> None:
         "instance.default.language.set",
         "instance.member.added",
         "user.pat.added",
+        "queue.messages.replayed",
     ):
         assert known in EVENT_TYPES
 
