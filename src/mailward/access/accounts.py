@@ -200,8 +200,11 @@ class Accounts:
         await self.signing_key()
         return [assertion.jwk(row.id, row.public_key) for row in await self._db.read(account_queries.signing_keys)]
 
-    async def id_token(self, user_id: UserId, issuer: str, access_token: str) -> str:
-        """Return the statement that the user signed in here, for clients that ask for `openid`."""
+    async def id_token(self, user_id: UserId, issuer: str, access_token: str, *, by_secret: bool) -> str:
+        """Return the statement that the user signed in here, for clients that ask for `openid`.
+
+        `by_secret`: by a client secret, which RFC 8176 calls "pwd"; an assertion has no word of its own there.
+        """
         key = await self.signing_key()
         user = await self._access.user(user_id)
         name, now_s = user.name if user else "", self._now_us() // 1_000_000
@@ -216,7 +219,7 @@ class Accounts:
             "azp": name,
             "client_id": name,
             "at_hash": assertion.half_hash(access_token),
-        }
+        } | ({"amr": ["pwd"]} if by_secret else {})
         return await asyncio.to_thread(assertion.sign, private.reveal(), key.id, claims)
 
     def _give(self, role: TokenRole, name: str) -> Give:

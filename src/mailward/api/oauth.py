@@ -108,7 +108,9 @@ class OAuth:
         token = await self._accounts.issue(user_id, for_api=API_AUDIENCE in scopes, peer=request.peer)
         answer = {"access_token": token, "token_type": "Bearer", "expires_in": LIFETIME_S - 1}
         if "openid" in scopes:
-            answer["id_token"] = await self._accounts.id_token(user_id, base_url(request), token)
+            answer["id_token"] = await self._accounts.id_token(
+                user_id, base_url(request), token, by_secret=grant == CLIENT_CREDENTIALS
+            )
         return _json(200, answer)
 
     async def _by_assertion(self, request: Request, form: Mapping[str, str]) -> UserId:

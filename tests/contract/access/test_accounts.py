@@ -1,5 +1,7 @@
 """Service accounts and members on both engines: what is given works at once, what is taken is gone."""
 
+import base64
+import json
 from collections.abc import Callable
 from itertools import count
 
@@ -118,6 +120,23 @@ async def test_a_client_secret_replaces_the_one_before(accounts: Accounts) -> No
     assert await accounts.by_secret("ci", second) is not None
     with pytest.raises(NotFound):
         await accounts.by_secret("nobody", second)
+
+
+@pytest.mark.parametrize(("by_secret", "amr"), [(True, ["pwd"]), (False, None)])
+async def test_an_id_token_says_who_signed_in_and_how(
+    accounts: Accounts, clock: Clock, by_secret: bool, amr: list[str] | None
+) -> None:
+    await accounts.create_client(TokenRole.OWNER, "ci")
+    user_id = await accounts.by_secret("ci", await accounts.create_client(TokenRole.OWNER, "ci"))
+    assert user_id is not None
+
+    text = await accounts.id_token(user_id, US, "token", by_secret=by_secret)
+
+    claims = json.loads(base64.urlsafe_b64decode(text.split(".")[1] + "=="))
+    now_s = clock.us // 1_000_000
+    assert (claims["iss"], claims["sub"], claims["aud"][1], claims["auth_time"]) == (US, user_id, "ci", now_s)
+    assert claims["exp"] == now_s + 12 * 3600
+    assert claims.get("amr") == amr
 
 
 async def test_two_nodes_sign_with_one_key(database: Database, access: Access, clock: Clock) -> None:
