@@ -4,11 +4,16 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from mailward.db.database import Database, open_database
 from tests.support.databases import Templates, drop_postgres
 from tests.support.postgres import PostgresServer
 from tests.support.postgres import postgres_server as running_postgres
+
+# How long an example takes says something about the machine, not about the code.
+settings.register_profile("mailward", deadline=None)
+settings.load_profile("mailward")
 
 
 @pytest.fixture(scope="session")

@@ -151,7 +151,7 @@ _bodies = st.fixed_dictionaries(
 )  # fmt: skip
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(_bodies, st.booleans(), st.sampled_from([None, 1, "\t"]))
 def test_whatever_the_fields_hold_both_ways_agree(body: dict[str, Any], ascii: bool, indent: int | str | None) -> None:
     if "from" in body or "to" in body:
@@ -162,7 +162,7 @@ def test_whatever_the_fields_hold_both_ways_agree(body: dict[str, Any], ascii: b
 _PIECES = [b"", b'"', b"\\", b":", b",", b" ", b"{", b"}", b"null", b'"to":["eve@example.net"],', b"\xff"]
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(st.data())
 def test_however_the_text_is_damaged_both_ways_agree(data: st.DataObject) -> None:
     body = json.dumps(ORDINARY | {"text": 'a "b" \\ c'}).encode()

@@ -38,7 +38,7 @@ OURS: list[type[Message]] = [messages_pb2.SendMessageRequest, messages_pb2.Messa
 
 
 @pytest.mark.parametrize("message_class", SMTP_MESSAGES + OURS, ids=lambda message_class: message_class.__name__)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_we_read_and_write_what_protobuf_reads_and_writes(message_class: type[Message], data: st.DataObject) -> None:
     """Google's json_format is the oracle, in both directions and both spellings."""
@@ -155,7 +155,6 @@ def test_a_fault_never_repeats_the_value() -> None:
     assert "canary" not in refused('{"tls": "canary"}').message
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=40) | st.text(alphabet='{}[]":,\\u0ad8"tlsnue1.-+eE ', max_size=40).map(str.encode))
 def test_any_bytes_are_a_message_or_a_fault(body: bytes) -> None:
     try:

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mailward.smtp.auth import without_secrets
@@ -61,7 +61,6 @@ def test_an_envelope_is_sent_line_by_line_where_it_is_not() -> None:
     assert connection.transaction.wants_content
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 80), max_size=20))
 def test_replies_are_taken_alike_wherever_their_bytes_are_cut(cuts: list[int]) -> None:
     data = b"250 ok\r\n250-b\r\n250 ok\r\n550 5.1.1 unknown\r\n354 go\r\n"

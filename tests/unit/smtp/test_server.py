@@ -98,7 +98,7 @@ DIALOGUE = (
 DIALOGUE_CONFIG = ServerConfig(hostname="mx.test", max_size_bytes=2000, auth=True, auth_without_tls=True)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, len(DIALOGUE)), max_size=40))
 def test_a_dialogue_goes_alike_wherever_its_bytes_are_cut(cuts: list[int]) -> None:
     bounds = [0, *sorted(cuts), len(DIALOGUE)]
