@@ -1,13 +1,17 @@
 """The two kinds of providers behind one face, so that one suite holds for every transport."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from mailward.ids import ProviderId
+from mailward.message.content import Content
+from mailward.message.envelope import Envelope
 from mailward.secretbox import SecretText
-from mailward.transport.base import Deadlines, HTTPRelay, RelaySettings, TlsMode, Transport
+from mailward.transport.base import Deadlines, Go, HTTPRelay, NotNow, RelaySettings, TlsMode, Transport
+from mailward.transport.outcome import Outcome
 from mailward.transport.ways import transport_to
 from tests.support.http_servers import HttpScript, scripted_receiver
 from tests.support.smtp_servers import Fault, Script, scripted_server
@@ -65,3 +69,43 @@ async def provider(kind: str, mood: str = "well", **changes: Any) -> AsyncIterat
                 yield Provider(way, lambda: [one.body for one in receiver.posted], lambda: receiver.connections)
             finally:
                 await way.aclose()
+
+
+async def deliver(
+    transport: Transport, envelope: Envelope, content: bytes, mark: Callable[[], Awaitable[None]]
+) -> list[Outcome]:
+    """Send one message; `mark` is awaited before its hand-over. Raises NotNow, and faults of ours."""
+    delivery = _Awaited(envelope, content, mark)
+    transport.send(delivery)
+    return await delivery.outcomes
+
+
+class _Awaited:
+    """A Delivery that somebody awaits."""
+
+    def __init__(self, envelope: Envelope, content: bytes, mark: Callable[[], Awaitable[None]]) -> None:
+        self.envelope = envelope
+        self.content: Content = content
+        self.outcomes: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+        self._mark = mark
+        self._marking: asyncio.Task[None] | None = None
+
+    def before_handover(self, go: Go) -> None:
+        self._marking = asyncio.get_running_loop().create_task(self._clear(go))
+
+    async def _clear(self, go: Go) -> None:
+        try:
+            await self._mark()
+        except Exception as error:
+            go(error)
+        else:
+            go(None)
+
+    def ended(self, outcomes: list[Outcome]) -> None:
+        self.outcomes.set_result(outcomes)
+
+    def not_now(self) -> None:
+        self.outcomes.set_exception(NotNow())
+
+    def broke(self, error: Exception) -> None:
+        self.outcomes.set_exception(error)

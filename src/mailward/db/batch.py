@@ -1,21 +1,52 @@
 """The Batcher: collects, in the event loop, what callers wait for, and hands it to the writer a commit at a time."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Generator
+from typing import Any, Generic, TypeVar
 
 from mailward.db.writer import Batch, Commit, Failed, Results, Write
 from mailward.errors import Unavailable
 
-#: Of a write one future, of a batch one for each item.
-_Futures = asyncio.Future[Any] | list[asyncio.Future[Any]]
+R = TypeVar("R")
+
+_UNKNOWN: Any = object()
 
 
-@dataclass(slots=True)
+class Pending(Generic[R]):
+    """The result of one item of a batch, to be awaited or to be told; a future would cost a turn of the loop more."""
+
+    __slots__ = ("_result", "_told")
+
+    def __init__(self) -> None:
+        self._result: R | Failed = _UNKNOWN
+        self._told: Callable[[R | Failed], None] | None = None
+
+    def then(self, told: Callable[[R | Failed], None]) -> None:
+        """Have `told` called with the result, in the turn of the loop that brings it; at once when it is known."""
+        if self._result is _UNKNOWN:
+            self._told = told
+        else:
+            told(self._result)
+
+    def settle(self, result: R | Failed) -> None:
+        self._result = result
+        if self._told is not None:
+            self._told(result)
+
+    def __await__(self) -> Generator[Any, None, R]:
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self.then(lambda result: _settle(future, result))
+        return (yield from future.__await__())
+
+
 class _Waiting:
-    items: list[Any] = field(default_factory=list)
-    futures: list[asyncio.Future[Any]] = field(default_factory=list)
+    """What waits for a commit to be in: calls, and whom to tell of each."""
+
+    __slots__ = ("answers", "items")
+
+    def __init__(self) -> None:
+        self.items: list[Any] = []
+        self.answers: list[Any] = []  # futures of writes, or Pendings of one batch
 
 
 class Batcher:
@@ -41,8 +72,9 @@ class Batcher:
         self._batches: dict[Callable[..., Any], _Waiting] = {}
         self._writes = _Waiting()
         self._count = 0  # calls that wait for a commit to be in
-        self._in_flight: list[_Futures] = []  # for each call of the commit that is with the writer
-        self._scheduled = False
+        # For each call of the commit that is with the writer: a future, or a batch's Pendings.
+        self._in_flight: list[asyncio.Future[Any] | list[Pending[Any]]] = []
+        self._hands_over = False  # soon, or once the results that have come are told
         self._over: Unavailable | None = None
         self._idle: asyncio.Future[None] | None = None
         #: Loop time at which the commit in flight was handed over; 0.0 when none is.
@@ -52,40 +84,43 @@ class Batcher:
 
     def write(self, function: Callable[..., Any], args: tuple[Any, ...]) -> asyncio.Future[Any]:
         """Return a future for the function's result. Raises Unavailable when too many wait, or when closed."""
-        return self._join(self._writes, Write(function, args))
+        future = self._loop.create_future()
+        self._join(self._writes, Write(function, args), future)
+        return future
 
-    def batch(self, function: Callable[..., list[Any]], item: Any) -> asyncio.Future[Any]:
-        """Return a future for the result of `item`. Raises Unavailable when too many wait or the database is closed."""
+    def batch(self, function: Callable[..., list[R]], item: Any) -> Pending[R]:
+        """Return what will be told the result of `item`. Raises Unavailable when too many wait, or when closed."""
         waiting = self._batches.get(function)
         if waiting is None:
             waiting = self._batches[function] = _Waiting()
-        return self._join(waiting, item)
+        pending: Pending[R] = Pending()
+        self._join(waiting, item, pending)
+        return pending
 
-    def _join(self, waiting: _Waiting, item: Any) -> asyncio.Future[Any]:
+    def _join(self, waiting: _Waiting, item: Any, answer: Any) -> None:
         if self._over is not None:
             raise Unavailable(self._over.id, self._over.message)
         if self._count >= self._max_waiting:
             raise Unavailable("DB-aJ6m", "too many calls wait for the database")
-        future = self._loop.create_future()
         waiting.items.append(item)
-        waiting.futures.append(future)
+        waiting.answers.append(answer)
         self._count += 1
-        if not self._scheduled and not self._in_flight:
-            self._scheduled = True
+        if not self._hands_over and not self._in_flight:
+            self._hands_over = True
             self._loop.call_soon(self._hand_over)
-        return future
 
     def _hand_over(self) -> None:
-        self._scheduled = False
+        self._hands_over = False
         commit: list[Write | Batch] = []
         for function, waiting in self._batches.items():
-            items, futures = self._take(waiting)
+            items, answers = self._take(waiting)
             if items:
                 commit.append(Batch(function, items))
-                self._in_flight.append(futures)
-        writes, futures = self._take(self._writes)
-        commit.extend(writes)
-        self._in_flight.extend(futures)
+                self._in_flight.append(answers)
+        for write, future in zip(*self._take(self._writes), strict=True):
+            if not future.cancelled():  # Otherwise nobody waits any more: do not do it.
+                commit.append(write)
+                self._in_flight.append(future)
         if commit:
             self.commits += 1
             self.sent_at = self._loop.time()
@@ -93,42 +128,49 @@ class Batcher:
         elif self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
 
-    def _take(self, waiting: _Waiting) -> tuple[list[Any], list[asyncio.Future[Any]]]:
-        items, futures = waiting.items, waiting.futures
+    def _take(self, waiting: _Waiting) -> tuple[list[Any], list[Any]]:
+        items, answers = waiting.items, waiting.answers
         if len(items) <= self._max_items:
-            waiting.items, waiting.futures = [], []
+            waiting.items, waiting.answers = [], []
         else:
-            waiting.items, waiting.futures = items[self._max_items :], futures[self._max_items :]
-            del items[self._max_items :], futures[self._max_items :]
+            waiting.items, waiting.answers = items[self._max_items :], answers[self._max_items :]
+            del items[self._max_items :], answers[self._max_items :]
         self._count -= len(items)
-        if any(map(asyncio.Future.cancelled, futures)):  # Nobody waits any more: do not do it.
-            alive = [index for index, future in enumerate(futures) if not future.cancelled()]
-            items, futures = [items[index] for index in alive], [futures[index] for index in alive]
-        return items, futures
+        return items, answers
 
     def resolve(self, results: Results) -> None:
-        """Give the commit in flight its results, and hand over the next one."""
+        """Give the commit in flight its results, then hand over the next one, with what they led to."""
         in_flight, self._in_flight = self._in_flight, []
         self.sent_at = 0.0
-        for futures, result in zip(in_flight, results, strict=True):
-            if isinstance(futures, list):
-                for future, answer in zip(futures, result, strict=True):
-                    _settle(future, answer)
+        self._hands_over = True
+        for waiting, result in zip(in_flight, results, strict=True):
+            if isinstance(waiting, list):
+                for pending, answer in zip(waiting, result, strict=True):
+                    self._tell(pending, answer)
             else:
-                _settle(futures, result)
+                _settle(waiting, result)
         self._hand_over()
+
+    def _tell(self, pending: Pending[Any], result: Any) -> None:
+        try:
+            pending.settle(result)
+        except Exception as error:  # The others are told all the same.
+            self._loop.call_exception_handler({"message": "the result of a commit was not taken", "exception": error})
 
     def end(self, error: Unavailable) -> None:
         """Fail everybody who waits, and refuse from now on."""
         self._over = self._over or error
-        waiting = [*self._batches.values(), self._writes]
-        everybody = [future for one in waiting for future in one.futures]
-        for futures in self._in_flight:
-            everybody.extend(futures if isinstance(futures, list) else [futures])
+        everybody = [answer for one in (*self._batches.values(), self._writes) for answer in one.answers]
+        for waiting in self._in_flight:
+            everybody.extend(waiting if isinstance(waiting, list) else [waiting])
         self._batches, self._writes, self._in_flight, self._count = {}, _Waiting(), [], 0
         self.sent_at = 0.0
-        for future in everybody:
-            _settle(future, Failed(Unavailable(error.id, error.message)))
+        for answer in everybody:
+            result = Failed(Unavailable(error.id, error.message))
+            if isinstance(answer, Pending):
+                self._tell(answer, result)
+            else:
+                _settle(answer, result)
         if self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
 

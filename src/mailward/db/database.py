@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast
 
 from mailward.db import migrate as migrations
-from mailward.db.batch import Batcher
+from mailward.db.batch import Batcher, Pending
 from mailward.db.connect import connector
 from mailward.db.process import ProcessWriter
 from mailward.db.readers import Readers
@@ -75,8 +75,8 @@ class Database:
         """
         return cast(T, await self._batcher.write(partial(f, **kwargs) if kwargs else f, args))
 
-    def batch(self, f: Callable[[Transaction, list[I]], list[R]], item: I) -> asyncio.Future[R]:
-        """Return a future for this item's result of f(tx, items), called once a commit with all items that wait for f.
+    def batch(self, f: Callable[[Transaction, list[I]], list[R]], item: I) -> Pending[R]:
+        """Return what will be told this item's result of f(tx, items), called once a commit with all that wait for f.
 
         Raises Unavailable at once when too many wait or the database is closed.
         """

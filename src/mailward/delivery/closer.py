@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 from mailward.db.database import Database
+from mailward.db.writer import Failed
 from mailward.delivery import queue
 from mailward.delivery.lease import CloseAttempt, Lease
 
@@ -60,22 +61,21 @@ class Closer:
 
     def _store(self, lease: Lease, close: CloseAttempt, *, again: bool) -> None:
         try:
-            future = self._database.batch(queue.close_attempts, close)
+            pending = self._database.batch(queue.close_attempts, close)
         except Exception as error:  # Too many wait, or it is closed.
             self._failed.append((lease, close))
             self._on_failed(error)
             return
         self._storing += 1
-        future.add_done_callback(partial(self._stored, lease, close, again))
+        pending.then(partial(self._stored, lease, close, again))
 
-    def _stored(self, lease: Lease, close: CloseAttempt, again: bool, future: asyncio.Future[bool]) -> None:
+    def _stored(self, lease: Lease, close: CloseAttempt, again: bool, closed: bool | Failed) -> None:
         self._storing -= 1
-        error = future.exception()
-        if isinstance(error, Exception):
+        if isinstance(closed, Failed):
             self._failed.append((lease, close))
-            self._on_failed(error)
+            self._on_failed(closed.error)
         else:
             # The failed commit may have been stored after all; then the attempt is closed already.
-            self._on_closed(lease, close, future.result() or again)
+            self._on_closed(lease, close, closed or again)
         if not self._storing and self._done is not None and not self._done.done():
             self._done.set_result(None)

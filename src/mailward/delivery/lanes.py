@@ -50,15 +50,6 @@ def memory(lane: Lane, total: int) -> int:
             return total - total // 2
 
 
-def startable(ready: Sequence[int], busy: Sequence[int], total: int) -> int:
-    """Return how many of the messages that are `ready`, by lane, may start beside those that are `busy`."""
-    count = used = 0
-    for lane in reversed(Lane):
-        used += busy[lane]
-        count = max(0, min(count + ready[lane], slots(lane, total) - used))
-    return count
-
-
 def next_lane(ready: Sequence[int], busy: Sequence[int], total: int) -> Lane | None:
     """Return the lane that a free connection serves next: the most urgent with mail and room; None: nobody may."""
     used = sum(busy)

@@ -39,10 +39,8 @@ class Outlet:
         """`stir`: called when there is something for the feeder: a report, a slot to ask for."""
         self.hop = hop
         self.transport = make(hop, self)
-        self.busy = [0 for _ in Lane]  #: senders in a conversation, by lane
-        self.count = 0  #: senders
-        self.coming = 0  #: senders on their way to look at what is ready
-        self.idle: list[asyncio.Future[None]] = []
+        self.busy = [0 for _ in Lane]  #: attempts under way, by lane
+        self.filling = False  #: attempts are being begun
         self.moved: tuple[deque[Lease], ...] = tuple(deque() for _ in Lane)  #: what others could not take, by lane
         #: The last conversation got through to the provider, so what is accepted now leaves at once.
         self.flowing = False

@@ -10,6 +10,7 @@ import orjson
 
 from mailward import log
 from mailward.db.database import Database
+from mailward.db.writer import Failed
 from mailward.delivery import queue
 from mailward.delivery.elsewhere import Elsewhere
 from mailward.delivery.idempotency import Earlier, Idempotency, conflict
@@ -107,7 +108,7 @@ class Submissions:
             self._worker.drop(s.lane, lease, None)
             answer.set_exception(error)
             return answer
-        stored.add_done_callback(partial(self._stored, submission, now_us, lease, answer))
+        stored.then(partial(self._stored, submission, now_us, lease, answer))
         return answer
 
     def upload(self, id: MessageId, on_room: Callable[[], None] = lambda: None) -> Upload:
@@ -140,13 +141,11 @@ class Submissions:
         at_us: int,
         lease: Lease | None,
         answer: Future[MessageId],
-        stored: Future[bool | Earlier],
+        leased: bool | Earlier | Failed,
     ) -> None:
-        error = stored.exception()
-        if error is not None:
-            self._refuse(submission, lease, error, answer)
+        if isinstance(leased, Failed):
+            self._refuse(submission, lease, leased.error, answer)
             return
-        leased = stored.result()
         if isinstance(leased, Earlier):
             self._worker.forget(lease)
             self._discard(submission)

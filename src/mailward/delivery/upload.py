@@ -2,10 +2,10 @@
 
 import asyncio
 import contextlib
-from asyncio import Future
 from collections.abc import Callable
 
 from mailward.db.database import Database
+from mailward.db.writer import Failed
 from mailward.errors import MailwardError
 from mailward.ids import MessageId
 from mailward.message import content
@@ -24,14 +24,15 @@ class Upload:
         self._on_room = on_room
         self._stored_bytes = 0
         self._pieces = 0
-        self._waiting: set[Future[None]] = set()
-        self._error: BaseException | None = None
+        self._waiting = 0  # pieces whose commit is under way
+        self._less: asyncio.Future[None] | None = None  # until one of them is stored
+        self._error: Exception | None = None
         self._is_void = False
 
     @property
     def is_full(self) -> bool:
         """Whether to wait for `on_room` before the next piece is added."""
-        return len(self._waiting) >= _WAITING
+        return self._waiting >= _WAITING
 
     def add(self, body: bytes) -> None:
         """Begin to store the next piece, whole lines. A failure shows at the end."""
@@ -42,19 +43,17 @@ class Upload:
             return
         self._pieces += 1
         self._stored_bytes += len(body)
-        self._waiting.add(stored)
-        stored.add_done_callback(self._stored)
+        self._waiting += 1
+        stored.then(self._stored)
 
     async def put(self, body: bytes) -> None:
         """Add a piece, and return when there is room for the next one."""
         self.add(body)
-        if self.is_full:
-            await asyncio.wait(self._waiting, return_when=asyncio.FIRST_COMPLETED)
+        await self._wait_for(_WAITING - 1)
 
     async def finish(self, end: bytes) -> Uploaded:
         """Return the content, whose last lines are `end`, once all pieces are durable. Raises what storing raised."""
-        if self._waiting:
-            await asyncio.wait(self._waiting)
+        await self._wait_for(0)
         if self._error is not None:
             raise self._error
         return Uploaded(end, self._stored_bytes)
@@ -65,10 +64,17 @@ class Upload:
         if not self._waiting:
             self._remove()
 
-    def _stored(self, stored: "Future[None]") -> None:
-        self._waiting.discard(stored)
-        if not stored.cancelled() and (error := stored.exception()) is not None:
-            self._error = error
+    async def _wait_for(self, most: int) -> None:
+        while self._waiting > most:
+            self._less = asyncio.get_running_loop().create_future()
+            await self._less
+
+    def _stored(self, stored: Failed | None) -> None:
+        self._waiting -= 1
+        if stored is not None:
+            self._error = stored.error
+        if self._less is not None and not self._less.done():
+            self._less.set_result(None)
         if not self._is_void:
             self._on_room()
         elif not self._waiting:
@@ -82,10 +88,4 @@ class Upload:
 def discard(database: Database, id: MessageId) -> None:
     """Remove the pieces of message `id`, unless it was stored after all; nobody waits for it."""
     with contextlib.suppress(MailwardError):  # Too many wait, or it is closed: they are swept later.
-        database.batch(content.discard, id).add_done_callback(_look)
-
-
-def _look(done: "Future[None]") -> None:
-    """Take note of an exception that nobody awaits."""
-    if not done.cancelled():
-        done.exception()
+        database.batch(content.discard, id)

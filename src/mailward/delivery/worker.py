@@ -15,7 +15,8 @@ from mailward.delivery.lease import CloseAttempt, Lane, Lease, Mark, Owner, Phas
 from mailward.delivery.queue import LeaseLost
 from mailward.delivery.report import report_expired
 from mailward.delivery.retry import RetryPolicy
-from mailward.delivery.senders import Reports, Route, Senders
+from mailward.delivery.senders import Senders
+from mailward.delivery.sending import Reports, Route
 from mailward.ids import AttemptId, MessageId
 from mailward.message.content import PIECE_BYTES, Content, StoredContent, held_bytes
 from mailward.message.envelope import Envelope
@@ -199,12 +200,11 @@ class Worker:
         """A message was queued without a lease; or, with `error`, it was not stored, as far as anybody knows."""
         if lease is not None:
             self._forget(lease)
-        if error is None:
-            if lane not in self._backlog.lanes:
-                self._backlog.lanes.add(lane)
-                self._freed()
-        else:
+        if error is not None:
             self._store_failed(error)
+        elif lane not in self._backlog.lanes:
+            self._backlog.lanes.add(lane)
+            self._freed()
 
     def forget(self, lease: Lease | None) -> None:
         """Nothing was stored: the message was there already."""

@@ -109,7 +109,7 @@ _SWEEP = """
 
 def add_pieces(tx: Transaction, items: list[Piece]) -> list[None]:
     """Store pieces of contents whose message will be submitted after them. For Database.batch."""
-    tx.executemany(_ADD, [item._asdict() for item in items])
+    tx.executemany(_ADD, [{"message_id": id, "n": n, "body": body} for id, n, body in items])
     return [None] * len(items)
 
 

@@ -1,6 +1,6 @@
 """What every way out to a provider has in common: the settings of a relay and the Transport protocol."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -12,7 +12,8 @@ from mailward.secretbox import SecretText
 from mailward.transport.outcome import Outcome
 from mailward.transport.trouble import Trouble
 
-BeforeHandover = Callable[[], Awaitable[None]]
+#: Called with None when a message may be handed over, with an error when it must not be.
+Go = Callable[[Exception | None], None]
 
 
 class TlsMode(StrEnum):
@@ -114,20 +115,49 @@ class Gate(Protocol):
         ...
 
 
+class Handover(Protocol):
+    """A message that is to be handed over once, as a conversation sees it."""
+
+    envelope: Envelope
+    content: Content  #: an RFC 5322 message with CRLF line ends, not dot-stuffed
+
+    def before_handover(self, go: Go) -> None:
+        """Called once before the point of no return, which waits for `go`: called at once or later."""
+        ...
+
+
+class Delivery(Handover, Protocol):
+    """The same, as a transport sees it: exactly one of `ended`, `not_now` and `broke` follows."""
+
+    def ended(self, outcomes: list[Outcome]) -> None:
+        """Take one outcome per recipient, in the envelope's order. Trouble of the peer is an outcome."""
+        ...
+
+    def not_now(self) -> None:
+        """The gate says that nothing may be begun, and nothing was."""
+        ...
+
+    def broke(self, error: Exception) -> None:
+        """A fault of ours ended it; what had gone out by then had gone out."""
+        ...
+
+
 class Transport(Protocol):
     """A way out to one provider, used by many deliveries at once."""
 
-    async def send(self, envelope: Envelope, content: Content, before_handover: BeforeHandover) -> list[Outcome]:
-        """Try once to hand `content` over; return one outcome per recipient, in the envelope's order.
+    def send(self, delivery: Delivery) -> None:
+        """Try once to hand a message over, and tell `delivery` how it ended: perhaps before this returns.
 
-        `content`: an RFC 5322 message with CRLF line ends, not dot-stuffed. `before_handover` is awaited before the
-        point of no return; when it raises, nothing is handed over and every outcome is Deferred. Trouble of the peer
-        is an outcome, never an exception; only NotNow is raised, when a gate says that nothing may be begun now.
+        When `go` gets an error, nothing is handed over and every outcome is Deferred.
         """
         ...
 
     async def probe(self) -> Outcome | None:
         """Find out without a message whether the provider works: Accepted, Deferred, or None when that takes one."""
+        ...
+
+    def abort(self) -> None:
+        """Cut all that is under way. Its deliveries hear no more."""
         ...
 
     async def aclose(self) -> None:

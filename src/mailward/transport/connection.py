@@ -2,17 +2,21 @@
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import cast
 
-from mailward.errors import Unavailable
 from mailward.message.content import Content, StoredContent
 from mailward.smtp.client import Answer, ClientConnection, Command
 from mailward.smtp.data import stuff
 from mailward.smtp.reply import ProtocolError
+from mailward.transport.base import Deadlines
 from mailward.transport.outcome import Stage
 from mailward.transport.tls import handshake_trouble
 from mailward.transport.trouble import Trouble, local
+
+#: Called once with the machine's next answer, or with what ended the connection before it came.
+Heard = Callable[[Answer | None, Trouble | None], None]
 
 _CHUNK_BYTES = 64 * 1024
 _GOODBYE_S = 2.0  # how long a socket may linger for the answer to QUIT, which matters to nobody
@@ -34,7 +38,7 @@ STAGES = {
 
 
 class RelayConnection(asyncio.Protocol):
-    """The machine, its socket and one deadline. `request` or `wait` from one task at a time."""
+    """The machine, its socket and one deadline, for one user at a time."""
 
     def __init__(self, ehlo_name: str) -> None:
         self.machine = ClientConnection(ehlo_name)
@@ -45,7 +49,9 @@ class RelayConnection(asyncio.Protocol):
         self.closed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._heard: Heard | None = None
+        self._sending: asyncio.Task[None] | None = None  # of a content too large for one write
+        self._drained: asyncio.Future[None] | None = None
         self._answer: Answer | None = None
         self._trouble: Trouble | None = None
         self._writable = True
@@ -76,7 +82,7 @@ class RelayConnection(asyncio.Protocol):
         if idle or answer.command is Command.QUIT:
             self.abort()  # 421 in an idle moment, or goodbye.
         self._answer = answer
-        self._wake()
+        self._tell()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_open = False
@@ -100,38 +106,52 @@ class RelayConnection(asyncio.Protocol):
 
     # The caller's side
 
-    async def wait(self, deadline_s: float) -> Answer:
-        """Send what the machine has to say and return its next answer. Raises Trouble; then the connection is over."""
+    def expect(self, deadline_s: float, heard: Heard) -> None:
+        """Send what the machine has to say, and have `heard` called. After trouble the connection is over."""
         self._flush()
         self._arm(deadline_s)
-        while self._answer is None:
-            await self._sleep()
-        answer, self._answer = self._answer, None
-        return answer
+        self._heard = heard
+        if self._answer is not None or self._trouble is not None:
+            self._tell()
 
-    async def send_content(self, content: Content, progress_s: float) -> None:
-        """Send `content` and the final dot; return when all has been handed to the socket, or an answer came early.
+    async def wait(self, deadline_s: float) -> Answer:
+        """Like `expect`, but return the answer. Raises Trouble."""
+        future: asyncio.Future[Answer] = self._loop.create_future()
 
-        Raises Trouble. `dot_sent` tells on which side of the point of no return that was.
+        def heard(answer: Answer | None, trouble: Trouble | None) -> None:
+            if future.done():
+                return
+            if answer is not None:
+                future.set_result(answer)
+            elif trouble is not None:
+                future.set_exception(trouble)
+
+        self.expect(deadline_s, heard)
+        return await future
+
+    def send_content(self, content: Content, deadlines: Deadlines, heard: Heard) -> None:
+        """Send `content` and the final dot, then `expect` the answer, which may also come before all was sent.
+
+        `dot_sent` tells on which side of the point of no return that was.
         """
         self.machine.finish()
-        if isinstance(content, bytes):
-            last = content
+        if isinstance(content, bytes) and len(content) <= _CHUNK_BYTES:
+            data, end = stuff(content)
+            self._send_rest(data + end, deadlines, heard)
         else:
-            try:
-                last = await self._send_pieces(content, progress_s)
-            except LookupError as error:
-                raise local(Stage.DATA, "content_gone", "4.3.0", str(error)) from None
-            except Unavailable:
-                raise local(Stage.DATA, "content_unreadable", "4.3.0", "the store cannot be read now") from None
-        data, end = stuff(last)
-        start = await self._send_most(data, progress_s)
-        if self._answer is not None:  # Refused before it was whole: what the server would read next is unclear.
-            self.machine.is_spent = True
-            return
-        self.dot_sent = True
-        assert self._transport is not None
-        self._transport.write((data[start:] if start else data) + end)
+            self._sending = self._loop.create_task(self._send_large(content, deadlines, heard))
+
+    async def _send_large(self, content: Content, deadlines: Deadlines, heard: Heard) -> None:
+        data, end, start = b"", b"", 0
+        try:
+            last = content if isinstance(content, bytes) else await self._send_pieces(content, deadlines.data_s)
+            data, end = stuff(last)
+            start = await self._send_most(data, deadlines.data_s)
+        except LookupError as error:
+            self._fail(local(Stage.DATA, "content_gone", "4.3.0", str(error)))
+        except Exception:  # Most often Unavailable; the one who waits must hear of any.
+            self._fail(local(Stage.DATA, "content_unreadable", "4.3.0", "the store cannot be read now"))
+        self._send_rest(data[start:] + end, deadlines, heard)
 
     async def _send_pieces(self, content: StoredContent, progress_s: float) -> bytes:
         """Send all of `content` but its last piece; return that. Stops early when an answer comes."""
@@ -140,7 +160,7 @@ class RelayConnection(asyncio.Protocol):
             async for piece in pieces:
                 data, _ = stuff(last)
                 start = await self._send_most(data, progress_s)
-                if self._answer is not None:
+                if not self._is_silent:
                     break
                 assert self._transport is not None
                 self._transport.write(data[start:])
@@ -151,15 +171,31 @@ class RelayConnection(asyncio.Protocol):
         """Send all of `data` but its last chunk; return where that begins. Stops early when an answer comes."""
         assert self._transport is not None
         start = 0
-        while len(data) - start > _CHUNK_BYTES and self._answer is None:
+        while len(data) - start > _CHUNK_BYTES and self._is_silent:
             self._arm(progress_s)
             self._transport.write(data[start : start + _CHUNK_BYTES])
             start += _CHUNK_BYTES
-            while not self._writable and self._answer is None:
-                await self._sleep()
-        if self._trouble is not None:
-            raise self._trouble
+            while not self._writable and self._is_silent:
+                self._drained = self._loop.create_future()
+                await self._drained
+                self._drained = None
         return start
+
+    def _send_rest(self, data: bytes, deadlines: Deadlines, heard: Heard) -> None:
+        assert self._transport is not None
+        if self._is_silent:
+            self.dot_sent = True
+            self._transport.write(data)
+        elif self._trouble is not None:
+            self._answer = None
+        else:  # Refused before it was whole: what the server would read next is unclear.
+            self.machine.is_spent = True
+        self.expect(deadlines.final_s, heard)
+
+    @property
+    def _is_silent(self) -> bool:
+        """Whether nothing has come that changes what is to be sent."""
+        return self._answer is None and self._trouble is None
 
     async def start_tls(self, context: ssl.SSLContext, server_hostname: str, deadline_s: float) -> None:
         """Shake hands on this socket, after a 220 to STARTTLS. Raises Trouble."""
@@ -206,6 +242,13 @@ class RelayConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def cut(self) -> None:
+        """Like `abort`, and nobody hears of it."""
+        self._heard = None
+        if self._sending is not None:
+            self._sending.cancel()
+        self.abort()
+
     @property
     def _stage(self) -> Stage:
         awaited = self.machine.awaited
@@ -219,28 +262,24 @@ class RelayConnection(asyncio.Protocol):
         if data and self._transport is not None:
             self._transport.write(data)
 
-    async def _sleep(self) -> None:
-        """Until something happens. Raises Trouble."""
-        if self._trouble is not None:
-            raise self._trouble
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-        if self._trouble is not None and self._answer is None:
-            raise self._trouble
-
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    def _tell(self) -> None:
+        self._wake()
+        heard = self._heard
+        if heard is not None:
+            self._heard = None
+            answer, self._answer = self._answer, None
+            heard(answer, self._trouble if answer is None else None)
 
     def _fail(self, trouble: Trouble) -> None:
         if self._trouble is None:
             self._trouble = trouble
         self.machine.is_spent = True
         self.abort()
-        self._wake()
+        self._tell()
 
     # One timer for all deadlines: moving a deadline later costs nothing, which is what happens most.
 
@@ -254,7 +293,7 @@ class RelayConnection(asyncio.Protocol):
 
     def _tick(self) -> None:
         self._timer = None
-        if self._waiter is None:
+        if self._heard is None and self._drained is None:
             return
         if self._loop.time() < self._deadline:
             self._timer = self._loop.call_at(self._deadline, self._tick)

@@ -7,14 +7,13 @@ Redirects are not followed and no proxy is asked.
 import asyncio
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 
-from mailward.message.content import Content
 from mailward.message.envelope import Envelope
 from mailward.smtp.reply import Reply
 from mailward.transport import egress
-from mailward.transport.base import BeforeHandover, HTTPRelay
+from mailward.transport.base import Delivery, HTTPRelay
 from mailward.transport.endpoint import parse_endpoint
 from mailward.transport.http_body import Letter, signature
 from mailward.transport.http_connection import HttpConnection
@@ -23,6 +22,8 @@ from mailward.transport.judge import all_deferred
 from mailward.transport.outcome import Deferred, Fault, Outcome, Stage, Uncertain
 from mailward.transport.tls import client_context, handshake_trouble
 from mailward.transport.trouble import Trouble, local
+
+Mark = Callable[[], Awaitable[None]]
 
 _SMALL_BYTES = 65_536  # what may be parsed on the event loop
 _LARGE_AT_ONCE = 2
@@ -47,6 +48,7 @@ class HttpTransport:
         self._clock = clock
         self._places = asyncio.Semaphore(settings.max_connections)  # first come, first served
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
+        self._under_way: set[asyncio.Task[None]] = set()
         self._idle: list[HttpConnection] = []
         self._context: ssl.SSLContext | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -62,35 +64,48 @@ class HttpTransport:
             fields.append(f"Authorization: {self._endpoint.authorization}")
         self._head = "\r\n".join(fields)
 
-    async def send(self, envelope: Envelope, content: Content, before_handover: BeforeHandover) -> list[Outcome]:
-        """See Transport. Waits for a place first; recipients are told one after the other.
+    def send(self, delivery: Delivery) -> None:
+        """See Transport. Waits for a place first; recipients are told one after the other."""
+        task = asyncio.get_running_loop().create_task(self._deliver(delivery))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
 
-        Trouble of the provider ends the attempt for those who come after: they are deferred, untried.
-        """
+    async def _deliver(self, delivery: Delivery) -> None:
+        try:
+            outcomes = await self._tell_all(delivery)
+        except Exception as error:
+            delivery.broke(error)
+        else:
+            delivery.ended(outcomes)
+
+    async def _tell_all(self, delivery: Delivery) -> list[Outcome]:
         if self._closing:
             reply = Reply(451, "4.3.2", "the transport is being closed")
-            return [Deferred(Stage.CONNECT, Fault.MESSAGE, reply)] * len(envelope.recipients)
+            return [Deferred(Stage.CONNECT, Fault.MESSAGE, reply)] * len(delivery.envelope.recipients)
+        content = delivery.content
         if isinstance(content, bytes):
-            return await self._send(envelope, content, before_handover)
+            return await self._tell_each(delivery, content)
         async with self._large:  # Each is in memory as a whole, and again as JSON.
-            return await self._send(envelope, await content.whole(), before_handover)
+            return await self._tell_each(delivery, await content.whole())
 
-    async def _send(self, envelope: Envelope, content: bytes, before_handover: BeforeHandover) -> list[Outcome]:
+    async def _tell_each(self, delivery: Delivery, content: bytes) -> list[Outcome]:
+        """Trouble of the provider ends the attempt for those who come after: they are deferred, untried."""
+        recipients = delivery.envelope.recipients
         async with self._places:
-            letter = await self._letter(envelope, content)
+            letter = await self._letter(delivery.envelope, content)
             outcomes: list[Outcome] = []
             marked = False
 
             async def mark() -> None:
                 nonlocal marked
                 if not marked:
-                    await before_handover()
+                    await _leave(delivery)
                     marked = True
 
-            for address in envelope.recipients:
+            for address in recipients:
                 outcome = await self._post(letter.body(address), mark)
                 outcomes.append(outcome)
-                rest = len(envelope.recipients) - len(outcomes)
+                rest = len(recipients) - len(outcomes)
                 if isinstance(outcome, Deferred):
                     return outcomes + [outcome] * rest
                 if isinstance(outcome, Uncertain):
@@ -105,6 +120,11 @@ class HttpTransport:
             return all_deferred(trouble, 1)[0]
         self._keep(connection)
         return None
+
+    def abort(self) -> None:
+        """See Transport."""
+        for task in self._under_way:
+            task.cancel()
 
     async def aclose(self) -> None:
         """Close idle connections; those under way close after their message."""
@@ -127,7 +147,7 @@ class HttpTransport:
 
         return make() if len(content) <= _SMALL_BYTES else await asyncio.to_thread(make)
 
-    async def _post(self, body: bytes, mark: BeforeHandover) -> Outcome:
+    async def _post(self, body: bytes, mark: Mark) -> Outcome:
         at_s = int(self._clock())
         head = (
             f"{self._head}\r\nContent-Length: {len(body)}\r\n"
@@ -151,7 +171,7 @@ class HttpTransport:
                 return Uncertain(trouble.reply)
             return Deferred(trouble.stage, trouble.fault, trouble.reply)
 
-    async def _ask(self, connection: HttpConnection, head: bytes, body: bytes, mark: BeforeHandover) -> Outcome:
+    async def _ask(self, connection: HttpConnection, head: bytes, body: bytes, mark: Mark) -> Outcome:
         answer = await connection.post(head, body, mark, self._settings.deadlines)
         if connection.is_reusable:
             self._keep(connection)
@@ -224,3 +244,19 @@ class HttpTransport:
         if kept:
             due = kept[0].idle_since + self._settings.idle_s - now
             self._sweeper = asyncio.get_running_loop().call_later(max(0.05, due), self._sweep)
+
+
+async def _leave(delivery: Delivery) -> None:
+    """Return once `delivery` may be handed over; raise why it may not."""
+    leave: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def go(error: Exception | None) -> None:
+        if leave.done():  # It was cut meanwhile.
+            return
+        if error is None:
+            leave.set_result(None)
+        else:
+            leave.set_exception(error)
+
+    delivery.before_handover(go)
+    await leave

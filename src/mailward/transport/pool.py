@@ -4,17 +4,16 @@ import asyncio
 import ssl
 import time
 from collections import deque
+from functools import partial
 
 from mailward import log
-from mailward.message.content import Content
-from mailward.message.envelope import Envelope
 from mailward.smtp.reply import Reply
 from mailward.transport import egress
-from mailward.transport.base import BeforeHandover, Gate, RelaySettings, TlsMode
+from mailward.transport.base import Delivery, Gate, NotNow, RelaySettings, TlsMode
 from mailward.transport.judge import all_deferred
 from mailward.transport.opening import open_session
 from mailward.transport.outcome import Accepted, Deferred, Fault, Outcome, Stage
-from mailward.transport.session import Session
+from mailward.transport.session import Result, Session
 from mailward.transport.tls import relay_context
 from mailward.transport.trouble import Trouble
 
@@ -33,38 +32,68 @@ class SmtpTransport:
         self._settings = settings
         self._check = check
         self._idle: list[Session] = []  # the last used is taken first, so that a quiet time closes the others
-        self._in_use = 0  # places taken: sessions under way or being opened
-        self._waiting: deque[asyncio.Future[None]] = deque()  # first come, first served
+        self._under_way: set[Session] = set()
+        self._opening: set[asyncio.Task[None]] = set()
+        self._waiting: deque[Delivery] = deque()  # for one of those to end; first come, first served
         self._known_tls: TlsMode | None = None
         self._old_until = 0.0  # until when the old password is tried first, monotonic
         self._context: ssl.SSLContext | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._closing = False
 
-    async def send(self, envelope: Envelope, content: Content, before_handover: BeforeHandover) -> list[Outcome]:
+    def send(self, delivery: Delivery) -> None:
         """See Transport. Waits for a free session first; the deadlines count from then on."""
         if self._closing:
             reply = Reply(451, "4.3.2", "the transport is being closed")
-            return [Deferred(Stage.CONNECT, Fault.MESSAGE, reply)] * len(envelope.recipients)
-        if self._in_use >= self._settings.max_connections or self._waiting:
-            await self._wait_for_place()
+            delivery.ended([Deferred(Stage.CONNECT, Fault.MESSAGE, reply)] * len(delivery.envelope.recipients))
+        elif self._waiting or len(self._under_way) + len(self._opening) >= self._settings.max_connections:
+            self._waiting.append(delivery)
         else:
-            self._in_use += 1
-        session: Session | None = None
+            self._begin(delivery)
+
+    def _begin(self, delivery: Delivery) -> None:
+        session = self._take_idle()
+        if session is None:
+            task = asyncio.get_running_loop().create_task(self._begin_on_new(delivery))
+            self._opening.add(task)
+            task.add_done_callback(self._opened)
+        else:
+            self._under_way.add(session)
+            session.transact(delivery, partial(self._finished, session, delivery))
+
+    async def _begin_on_new(self, delivery: Delivery) -> None:
         try:
-            session = self._take_idle()
-            kept = session is not None
-            if session is None:
-                session = await self._open()
-            result = await session.transact(envelope, content, before_handover)
-            if kept and result.is_unheard:  # It was dead before we came: no fault of this message's or provider's.
-                session = await self._open()
-                result = await session.transact(envelope, content, before_handover)
-            return result.outcomes
+            session = await self._open()
         except Trouble as trouble:
-            return all_deferred(trouble, len(envelope.recipients))
-        finally:
-            self._give_back(session)
+            delivery.ended(all_deferred(trouble, len(delivery.envelope.recipients)))
+        except NotNow:
+            delivery.not_now()
+        except Exception as error:
+            delivery.broke(error)
+        else:
+            self._under_way.add(session)
+            session.transact(delivery, partial(self._finished, session, delivery))
+
+    def _opened(self, task: asyncio.Task[None]) -> None:
+        self._opening.discard(task)
+        self._serve_next()
+
+    def _finished(self, session: Session, delivery: Delivery, result: Result | Exception) -> None:
+        self._under_way.discard(session)
+        if isinstance(result, Result) and result.is_unheard and session.is_kept:
+            # It was dead before we came: no fault of this message's or provider's.
+            self._begin(delivery)
+            return
+        self._keep(session)
+        if isinstance(result, Result):
+            delivery.ended(result.outcomes)
+        else:
+            delivery.broke(result)
+        self._serve_next()
+
+    def _serve_next(self) -> None:
+        if self._waiting and len(self._under_way) + len(self._opening) < self._settings.max_connections:
+            self._begin(self._waiting.popleft())
 
     async def probe(self) -> Outcome | None:
         """See Transport. Goes up to the login, and keeps the session."""
@@ -72,9 +101,17 @@ class SmtpTransport:
             session = await self._dial()
         except Trouble as trouble:
             return all_deferred(trouble, 1)[0]
-        self._in_use += 1
-        self._give_back(session)
+        self._keep(session)
         return Accepted(Reply(250, "", "the login was taken"))
+
+    def abort(self) -> None:
+        """See Transport."""
+        self._waiting.clear()
+        for task in self._opening:
+            task.cancel()
+        for session in self._under_way:
+            session.cut()
+        self._under_way.clear()
 
     async def aclose(self) -> None:
         """Close idle sessions; those under way close after their transaction. Waiting senders are still served."""
@@ -92,27 +129,6 @@ class SmtpTransport:
         except TimeoutError:
             for session in sessions:
                 session.connection.abort()
-
-    async def _wait_for_place(self) -> None:
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(place)
-        try:
-            await place
-        except asyncio.CancelledError:
-            if place.done() and not place.cancelled():
-                self._pass_place_on()  # It was given and not taken.
-            else:
-                self._waiting.remove(place)
-            raise
-
-    def _pass_place_on(self) -> None:
-        """Give a place in use to who has waited longest, or free it."""
-        while self._waiting:
-            place = self._waiting.popleft()
-            if not place.done():
-                place.set_result(None)
-                return
-        self._in_use -= 1
 
     async def _open(self) -> Session:
         if self._gate is None:
@@ -163,17 +179,15 @@ class SmtpTransport:
             session.connection.quit()
         return None
 
-    def _give_back(self, session: Session | None) -> None:
-        if session is not None:
-            now = time.monotonic()
-            if session.is_usable and not self._closing and not self._is_worn(session, now):
-                session.idle_since = now
-                self._idle.append(session)
-                if self._sweeper is None:
-                    self._sweeper = asyncio.get_running_loop().call_later(self._settings.idle_s, self._sweep)
-            else:
-                session.connection.quit()
-        self._pass_place_on()
+    def _keep(self, session: Session) -> None:
+        now = time.monotonic()
+        if not session.is_usable or self._closing or self._is_worn(session, now):
+            session.connection.quit()
+            return
+        session.idle_since, session.is_kept = now, True
+        self._idle.append(session)
+        if self._sweeper is None:
+            self._sweeper = asyncio.get_running_loop().call_later(self._settings.idle_s, self._sweep)
 
     def _is_worn(self, session: Session, now: float) -> bool:
         limit = self._settings.messages_per_connection

@@ -1,84 +1,129 @@
 """An open, greeted and authenticated connection to a relay, and one transaction after another on it."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mailward.message.content import Content
 from mailward.message.envelope import Envelope
-from mailward.smtp.client import Transaction
+from mailward.smtp.client import Answer, Transaction
 from mailward.smtp.reply import Reply
-from mailward.transport.base import BeforeHandover, RelaySettings, TlsMode
+from mailward.transport.base import Handover, RelaySettings, TlsMode
 from mailward.transport.connection import RelayConnection
 from mailward.transport.judge import outcomes_of
 from mailward.transport.outcome import Bounced, Fault, Outcome, Stage
 from mailward.transport.report import Recorder
 from mailward.transport.trouble import Trouble
 
+#: Called once with how a transaction ended, or with a fault of ours that ended it; another may begin at once.
+Finished = Callable[["Result | Exception"], None]
+
 
 class Session:
-    """Ready for transactions, one at a time."""
+    """Ready for transactions, one at a time. What the server says drives them, and the leave to hand over."""
 
     def __init__(self, settings: RelaySettings, connection: RelayConnection, tls: TlsMode) -> None:
         self.connection = connection
         self.tls = tls  #: what is in use: NONE, STARTTLS or IMPLICIT
         self.opened_at = time.monotonic()
         self.idle_since = self.opened_at
+        self.is_kept = False  #: it has been idle: it may have died meanwhile
         self.messages = 0  #: transactions begun
         self.by_old_password = False  #: the new one was refused
-        self._settings = settings
+        self._deadlines = settings.deadlines
+        self._recorder: Recorder | None = None
+        self._message: Handover | None = None
+        self._finished: Finished
 
     @property
     def is_usable(self) -> bool:
         """Whether another transaction may begin here."""
         return self.connection.is_open and not self.connection.machine.is_spent
 
-    async def transact(
-        self, envelope: Envelope, content: Content, before_handover: BeforeHandover, recorder: Recorder | None = None
-    ) -> "Result":
-        """Try to hand over one message. Raises nothing for the peer's or the network's trouble."""
+    def transact(self, message: Handover, finished: Finished, recorder: Recorder | None = None) -> None:
+        """Try to hand over one message, and have `finished` called, with an exception after a fault of ours."""
         self.messages += 1
-        machine, connection, deadlines = self.connection.machine, self.connection, self._settings.deadlines
-        unfit = self._unfit(envelope, content)
-        if unfit is not None:
-            return unfit
+        self._message, self._finished, self._recorder = message, finished, recorder
+        envelope, content = message.envelope, message.content
+        self.connection.dot_sent = False
         try:
-            machine.begin(
-                envelope.reverse_path,
-                envelope.recipients,
-                size=len(content),
-                eight_bit=not content.isascii(),
-                smtputf8=envelope.smtputf8,
-            )
+            unfit = self._unfit(envelope, content)
+            if unfit is None:
+                self.connection.machine.begin(
+                    envelope.reverse_path,
+                    envelope.recipients,
+                    size=len(content),
+                    eight_bit=not content.isascii(),
+                    smtputf8=envelope.smtputf8,
+                )
         except ValueError as error:
-            return _never_sent(envelope, "invalid_address", Reply(550, "5.1.3", str(error)))
-        transaction = machine.transaction
+            unfit = _never_sent(envelope, "invalid_address", Reply(550, "5.1.3", str(error)))
+        if unfit is not None:
+            self._finish(unfit)
+        else:
+            self.connection.expect(self._deadlines.command_s, self._offered)
+
+    def cut(self) -> None:
+        """End at once what is under way; nobody hears of it."""
+        self._message = None
+        self.connection.cut()
+
+    @property
+    def _transaction(self) -> Transaction:
+        transaction = self.connection.machine.transaction
         assert transaction is not None
-        connection.dot_sent = False
-        trouble: Trouble | None = None
+        return transaction
+
+    def _offered(self, answer: Answer | None, trouble: Trouble | None) -> None:
+        """Go on after the answer to the envelope."""
+        transaction = self._transaction
+        if self._recorder is not None:
+            _note_envelope(self._recorder, transaction)
+        if trouble is not None or self.connection.machine.is_spent or not transaction.wants_content:
+            self._end(trouble)
+            return
+        assert self._message is not None
         try:
-            try:
-                answer = await connection.wait(deadlines.command_s)
-            finally:
-                if recorder is not None:
-                    _note_envelope(recorder, transaction)
-            if transaction.wants_content and not machine.is_spent:
-                await _hand_over(before_handover)
-                await connection.send_content(content, deadlines.data_s)
-                answer = await connection.wait(deadlines.final_s)
-                if recorder is not None:
-                    recorder.note(Stage.FINAL, str(answer.reply), ok=answer.reply.is_positive)
-        except Trouble as caught:
-            trouble = caught
-            connection.abort()
-        except BaseException:  # Canceled: nothing more may leave, and nobody else may use the connection.
-            connection.abort()
-            raise
-        if machine.is_spent:
+            self._message.before_handover(self._go)
+        except Exception as error:
+            self._break(error)
+
+    def _go(self, error: Exception | None) -> None:
+        if self._message is None:  # It was cut meanwhile.
+            return
+        if error is not None:
+            reply = Reply(451, "4.3.0", f"the hand-over could not be recorded: {type(error).__name__}")
+            self._end(Trouble(Stage.DATA, "handover_failed", reply, fault=Fault.MESSAGE))
+            return
+        try:
+            self.connection.send_content(self._message.content, self._deadlines, self._answered)
+        except Exception as fault:
+            self._break(fault)
+
+    def _answered(self, answer: Answer | None, trouble: Trouble | None) -> None:
+        """Go on after the answer to the final dot, or to a content that was refused before its end."""
+        if self._recorder is not None and answer is not None:
+            self._recorder.note(Stage.FINAL, str(answer.reply), ok=answer.reply.is_positive)
+        self._end(trouble)
+
+    def _end(self, trouble: Trouble | None) -> None:
+        connection, transaction = self.connection, self._transaction
+        if trouble is not None or connection.machine.is_spent:
             connection.abort()
         outcomes = outcomes_of(transaction, trouble, dot_sent=connection.dot_sent)
         lost = trouble is not None and trouble.code == "connection_lost" and transaction.mail is None
         hung_up = transaction.mail is not None and transaction.mail.code == 421
-        return Result(outcomes, trouble, connection.dot_sent, lost or hung_up)
+        self._finish(Result(outcomes, trouble, connection.dot_sent, lost or hung_up))
+
+    def _break(self, fault: Exception) -> None:
+        if self._message is None:  # It was told how it ended: the fault is theirs who were told.
+            raise fault
+        self.connection.abort()
+        self._finish(fault)
+
+    def _finish(self, result: "Result | Exception") -> None:
+        self._message = None
+        self._finished(result)
 
     def _unfit(self, envelope: Envelope, content: Content) -> "Result | None":
         """Refuse here what the server has announced that it will not take."""
@@ -106,14 +151,6 @@ class Result:
 def _never_sent(envelope: Envelope, code: str, reply: Reply) -> Result:
     outcomes: list[Outcome] = [Bounced(Stage.MAIL, Fault.MESSAGE, reply)] * len(envelope.recipients)
     return Result(outcomes, Trouble(Stage.MAIL, code, reply, fault=Fault.MESSAGE), False, False)
-
-
-async def _hand_over(before_handover: BeforeHandover) -> None:
-    try:
-        await before_handover()
-    except Exception as error:
-        reply = Reply(451, "4.3.0", f"the hand-over could not be recorded: {type(error).__name__}")
-        raise Trouble(Stage.DATA, "handover_failed", reply, fault=Fault.MESSAGE) from error
 
 
 def _note_envelope(recorder: Recorder, transaction: Transaction) -> None:

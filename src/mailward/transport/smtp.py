@@ -1,10 +1,12 @@
 """The test of a relay: one whole conversation, by the same code as delivery, reported stage by stage."""
 
+import asyncio
 import time
 
+from mailward.message.content import Content
 from mailward.message.envelope import Envelope
 from mailward.transport import egress
-from mailward.transport.base import RelaySettings
+from mailward.transport.base import Go, RelaySettings
 from mailward.transport.opening import open_session
 from mailward.transport.outcome import Bounced, Deferred, Stage
 from mailward.transport.report import Failure, Recorder, Report, failure_of, refusal
@@ -29,7 +31,7 @@ async def test(
         failure = failure_of(trouble)
         recorder.note(failure.stage, failure.words, ok=False)
         return recorder.report(failure)
-    result = await session.transact(envelope, content, _nothing, recorder)
+    result = await _transacted(session, _Unrecorded(envelope, content), recorder)
     found = _failure(result)
     if found is not None and result.trouble is not None and found.words == result.trouble.reply.text:
         recorder.note(found.stage, found.words, ok=False)
@@ -72,5 +74,31 @@ async def _say_goodbye(session: Session, recorder: Recorder, deadline_s: float) 
         recorder.note(Stage.QUIT, "not answered, which does no harm")
 
 
-async def _nothing() -> None:
-    """A test keeps no record of its hand-over."""
+async def _transacted(session: Session, message: "_Unrecorded", recorder: Recorder) -> Result:
+    future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+
+    def finished(result: Result | Exception) -> None:
+        if future.done():
+            return
+        if isinstance(result, Result):
+            future.set_result(result)
+        else:
+            future.set_exception(result)
+
+    session.transact(message, finished, recorder)
+    try:
+        return await future
+    except BaseException:
+        session.cut()
+        raise
+
+
+class _Unrecorded:
+    """A Handover of which nothing is recorded."""
+
+    def __init__(self, envelope: Envelope, content: bytes) -> None:
+        self.envelope = envelope
+        self.content: Content = content
+
+    def before_handover(self, go: Go) -> None:
+        go(None)

@@ -219,10 +219,8 @@ async def test_closing_answers_everybody_and_then_refuses(database_url: str) -> 
 async def test_what_a_cancelled_caller_asked_for_is_not_begun(database: Database) -> None:
     write = asyncio.ensure_future(database.write(put, "a"))
     await asyncio.sleep(0)  # It waits now, and is handed over in the loop's next turn.
-    batch = database.batch(put_all, "b")
     other = database.batch(put_all, "c")
     write.cancel()
-    batch.cancel()
 
     assert await other == "done c"
     assert await database.read(keys) == ["c"]

@@ -17,7 +17,7 @@ from mailward.transport.outcome import Accepted, Bounced, Deferred, Fault, Outco
 from tests.support.certificates import make_certificates
 from tests.support.http_servers import HttpScript, ScriptedReceiver, scripted_receiver
 from tests.support.smtp_servers import Fault as Does
-from tests.support.ways import KEY, LONG, SHORT
+from tests.support.ways import KEY, LONG, SHORT, deliver
 
 ENVELOPE = Envelope("from@example.com", ("to@example.net",))
 FIVE = Envelope("from@example.com", tuple(f"r{n}@example.net" for n in range(5)))
@@ -38,7 +38,7 @@ async def send(script: HttpScript, envelope: Envelope = ENVELOPE, **changes: Any
     async with scripted_receiver(script) as receiver:
         transport = way(receiver, **changes)
         try:
-            return await transport.send(envelope, CONTENT, nothing)
+            return await deliver(transport, envelope, CONTENT, nothing)
         finally:
             await transport.aclose()
 
@@ -46,7 +46,7 @@ async def send(script: HttpScript, envelope: Envelope = ENVELOPE, **changes: Any
 async def test_the_post_is_what_zitadel_posts_and_its_signature_holds() -> None:
     async with scripted_receiver() as receiver:
         transport = way(receiver)
-        await transport.send(ENVELOPE, CONTENT, nothing)
+        await deliver(transport, ENVELOPE, CONTENT, nothing)
         await transport.aclose()
 
     [posted] = receiver.posted
@@ -67,7 +67,7 @@ async def test_each_recipient_has_a_post_and_an_outcome_of_its_own() -> None:
     """One bad recipient of five stops no other."""
     async with scripted_receiver({"BODY": [200, 202, 422, 201, 200]}) as receiver:
         transport = way(receiver)
-        outcomes = await transport.send(FIVE, CONTENT, nothing)
+        outcomes = await deliver(transport, FIVE, CONTENT, nothing)
         await transport.aclose()
 
     assert [posted.recipient for posted in receiver.posted] == list(FIVE.recipients)
@@ -171,10 +171,10 @@ async def test_what_is_no_answer_leaves_a_doubt(answer: bytes) -> None:
 async def test_an_idle_connection_that_was_closed_does_no_harm() -> None:
     async with scripted_receiver() as receiver:
         transport = way(receiver)
-        await transport.send(ENVELOPE, CONTENT, nothing)
+        await deliver(transport, ENVELOPE, CONTENT, nothing)
         receiver.hang_up()
         async with asyncio.timeout(5):
-            [outcome] = await transport.send(ENVELOPE, CONTENT, nothing)
+            [outcome] = await deliver(transport, ENVELOPE, CONTENT, nothing)
         await transport.aclose()
 
     assert isinstance(outcome, Accepted | Uncertain)  # The end may cross the goodbye on the wire.
@@ -190,7 +190,7 @@ async def test_a_certificate_is_verified(tmp_path: Path) -> None:
     ):
         async with scripted_receiver(tls=certificates.server_context(file)) as receiver:
             transport = way(receiver, ca_file=ca_file)
-            [outcome] = await transport.send(ENVELOPE, CONTENT, nothing)
+            [outcome] = await deliver(transport, ENVELOPE, CONTENT, nothing)
             await transport.aclose()
 
         assert isinstance(outcome, kind)
@@ -201,7 +201,7 @@ async def test_the_egress_policy_is_asked() -> None:
     async with scripted_receiver() as receiver:
         settings = HTTPRelay(provider_id=ProviderId("1"), endpoint=receiver.url, signing_key=SecretText(KEY))
         transport = HttpTransport(settings, check=lambda address, port: "no loopback")
-        [outcome] = await transport.send(ENVELOPE, CONTENT, nothing)
+        [outcome] = await deliver(transport, ENVELOPE, CONTENT, nothing)
         await transport.aclose()
 
     assert isinstance(outcome, Deferred)

@@ -10,6 +10,7 @@ from mailward.transport.outcome import Accepted, Bounced, Deferred
 from mailward.transport.pool import SmtpTransport
 from tests.support.smtp_servers import Fault as Does
 from tests.support.smtp_servers import scripted_server
+from tests.support.ways import deliver
 
 ENVELOPE = Envelope("from@example.com", ("to@example.net",))
 CONTENT = b"Subject: hello\r\n\r\nhello\r\n"
@@ -34,7 +35,7 @@ async def test_a_connection_is_kept_for_the_next_message() -> None:
     async with scripted_server() as server:
         transport = SmtpTransport(relay(server.port))
         for _ in range(3):
-            [outcome] = await transport.send(ENVELOPE, CONTENT, nothing)
+            [outcome] = await deliver(transport, ENVELOPE, CONTENT, nothing)
             assert isinstance(outcome, Accepted)
         await transport.aclose()
 
@@ -46,7 +47,7 @@ async def test_a_connection_takes_no_more_messages_than_allowed() -> None:
     async with scripted_server() as server:
         transport = SmtpTransport(replace(relay(server.port), messages_per_connection=2))
         for _ in range(5):
-            await transport.send(ENVELOPE, CONTENT, nothing)
+            await deliver(transport, ENVELOPE, CONTENT, nothing)
         await transport.aclose()
 
     assert server.connections == 3
@@ -58,7 +59,7 @@ async def test_an_old_or_long_idle_connection_is_not_used_again() -> None:
         async with scripted_server() as server:
             transport = SmtpTransport(replace(relay(server.port), **change))  # type: ignore[arg-type]
             for _ in range(2):
-                await transport.send(ENVELOPE, CONTENT, nothing)
+                await deliver(transport, ENVELOPE, CONTENT, nothing)
             await transport.aclose()
 
         assert server.connections == 2
@@ -67,7 +68,7 @@ async def test_an_old_or_long_idle_connection_is_not_used_again() -> None:
 async def test_an_idle_connection_is_closed_by_itself() -> None:
     async with scripted_server() as server:
         transport = SmtpTransport(replace(relay(server.port), idle_s=0.01))
-        await transport.send(ENVELOPE, CONTENT, nothing)
+        await deliver(transport, ENVELOPE, CONTENT, nothing)
         async with asyncio.timeout(5):
             while "QUIT" not in server.commands:
                 await asyncio.sleep(0.01)
@@ -79,9 +80,9 @@ async def test_rset_comes_only_where_a_transaction_was_left_open() -> None:
         {"RCPT": [b"550 5.1.1 unknown\r\n", b"250 ok\r\n"], "DATA": [b"554 nobody\r\n", b"354 go\r\n"]}
     ) as server:
         transport = SmtpTransport(relay(server.port))
-        [first] = await transport.send(ENVELOPE, CONTENT, nothing)
-        [second] = await transport.send(ENVELOPE, CONTENT, nothing)
-        [third] = await transport.send(ENVELOPE, CONTENT, nothing)
+        [first] = await deliver(transport, ENVELOPE, CONTENT, nothing)
+        [second] = await deliver(transport, ENVELOPE, CONTENT, nothing)
+        [third] = await deliver(transport, ENVELOPE, CONTENT, nothing)
         await transport.aclose()
 
     assert isinstance(first, Bounced)
@@ -96,7 +97,7 @@ async def test_a_kept_connection_that_died_is_no_failed_attempt() -> None:
     for behaviour in (Does.DROP, b"421 4.4.2 idle too long\r\n"):
         async with scripted_server({"MAIL": [b"250 ok\r\n", behaviour, b"250 ok\r\n"]}) as server:
             transport = SmtpTransport(relay(server.port))
-            outcomes = [await transport.send(ENVELOPE, CONTENT, nothing) for _ in range(2)]
+            outcomes = [await deliver(transport, ENVELOPE, CONTENT, nothing) for _ in range(2)]
             await transport.aclose()
 
         assert all(isinstance(outcome, Accepted) for [outcome] in outcomes)
@@ -107,7 +108,7 @@ async def test_a_kept_connection_that_died_is_no_failed_attempt() -> None:
 async def test_a_fresh_connection_that_dies_is_a_failed_attempt() -> None:
     async with scripted_server({"MAIL": Does.DROP}) as server:
         transport = SmtpTransport(relay(server.port))
-        [outcome] = await transport.send(ENVELOPE, CONTENT, nothing)
+        [outcome] = await deliver(transport, ENVELOPE, CONTENT, nothing)
         await transport.aclose()
 
     assert isinstance(outcome, Deferred)
@@ -117,7 +118,7 @@ async def test_a_fresh_connection_that_dies_is_a_failed_attempt() -> None:
 async def test_no_more_connections_are_opened_than_allowed_and_all_messages_get_their_turn() -> None:
     async with scripted_server() as server:
         transport = SmtpTransport(replace(relay(server.port), max_connections=3))
-        outcomes = await asyncio.gather(*(transport.send(ENVELOPE, CONTENT, nothing) for _ in range(50)))
+        outcomes = await asyncio.gather(*(deliver(transport, ENVELOPE, CONTENT, nothing) for _ in range(50)))
         await transport.aclose()
 
     assert all(isinstance(outcome, Accepted) for [outcome] in outcomes)
@@ -133,7 +134,7 @@ async def test_those_who_wait_are_served_in_order() -> None:
             async def mark() -> None:
                 order.append(number)
 
-            await transport.send(ENVELOPE, CONTENT, mark)
+            await deliver(transport, ENVELOPE, CONTENT, mark)
 
         await asyncio.gather(*(one(number) for number in range(10)))
         await transport.aclose()
@@ -141,24 +142,10 @@ async def test_those_who_wait_are_served_in_order() -> None:
     assert order == list(range(10))
 
 
-async def test_a_canceled_waiter_does_not_take_a_place_with_it() -> None:
-    async with scripted_server() as server:
-        transport = SmtpTransport(replace(relay(server.port), max_connections=1))
-        running, canceled, last = (asyncio.ensure_future(transport.send(ENVELOPE, CONTENT, nothing)) for _ in range(3))
-        await asyncio.sleep(0)
-        canceled.cancel()
-        outcomes = await asyncio.gather(running, canceled, last, return_exceptions=True)
-        await transport.aclose()
-
-    assert isinstance(outcomes[1], asyncio.CancelledError)
-    assert isinstance(outcomes[2], list)
-    assert isinstance(outcomes[2][0], Accepted)
-
-
 async def test_a_closed_transport_defers() -> None:
     transport = SmtpTransport(relay(1))
     await transport.aclose()
 
-    [outcome] = await transport.send(ENVELOPE, CONTENT, nothing)
+    [outcome] = await deliver(transport, ENVELOPE, CONTENT, nothing)
 
     assert isinstance(outcome, Deferred)

@@ -17,6 +17,7 @@ from mailward.transport.report import Report
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.smtp_servers import Fault as Does
 from tests.support.smtp_servers import IndependentServer, Script, scripted_server
+from tests.support.ways import deliver
 
 ENVELOPE = Envelope("from@example.com", ("to@example.net",))
 CONTENT = b"Subject: hello\r\n\r\nhello\r\n"
@@ -103,7 +104,7 @@ async def test_a_refused_password_is_the_providers_fault(
         settings = relay(server.port, TlsMode.STARTTLS, user=USER, password=SecretText("wrong"))
         report = await smtp.test(settings, ENVELOPE, CONTENT)
         transport = SmtpTransport(settings)
-        [outcome] = await transport.send(ENVELOPE, CONTENT, nothing)
+        [outcome] = await deliver(transport, ENVELOPE, CONTENT, nothing)
         await transport.aclose()
 
     assert code(report) == (Stage.AUTH, "auth_rejected")

@@ -3,7 +3,7 @@
 import pytest
 
 from mailward.delivery.hold import Hold, HoldLimits
-from mailward.delivery.lanes import Backlog, memory, next_lane, slots, startable
+from mailward.delivery.lanes import Backlog, memory, next_lane, slots
 from mailward.delivery.lease import Due, Lane, Lease, Owner, Phase
 from mailward.ids import MessageId
 from mailward.message.envelope import Envelope
@@ -36,22 +36,6 @@ def test_bulk_mail_stops_at_its_share_and_everything_stops_at_the_total() -> Non
     assert next_lane((0, 1, 1), (0, 8, 10), 20) is None
     assert next_lane((1, 1, 1), (0, 8, 10), 20) is OTP
     assert next_lane((1, 1, 1), (2, 8, 10), 20) is None
-
-
-@pytest.mark.parametrize(
-    ("ready", "busy", "count"),
-    [
-        ((0, 0, 100), (0, 0, 0), 10),
-        ((0, 100, 100), (0, 0, 0), 18),
-        ((3, 100, 100), (0, 0, 10), 10),
-        ((1, 0, 100), (0, 18, 0), 1),
-        ((5, 5, 5), (20, 0, 0), 0),
-    ],
-)
-def test_as_many_senders_are_woken_as_may_start(
-    ready: tuple[int, int, int], busy: tuple[int, int, int], count: int
-) -> None:
-    assert startable(ready, busy, 20) == count
 
 
 def test_bulk_mail_leaves_half_of_the_memory_and_codes_find_room_beside_everything_else() -> None:
