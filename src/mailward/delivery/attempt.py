@@ -1,7 +1,6 @@
 """How an attempt ends: outcomes per recipient in, the record of them and the recipients' next states out."""
 
 from collections.abc import Callable, Container, Sequence
-from typing import assert_never
 
 import orjson
 
@@ -9,7 +8,7 @@ from mailward.delivery.lease import CloseAttempt, Due, Ended, Lease, Mark
 from mailward.delivery.retry import RetryPolicy, judge
 from mailward.delivery.status import Status, status_after
 from mailward.smtp.reply import Reply
-from mailward.transport.outcome import Accepted, Bounced, Deferred, Outcome, Stage, Uncertain
+from mailward.transport.outcome import Outcome, Stage, Uncertain
 
 #: One element of attempts.results: n, state, stage, fault, reply code, enhanced code, text.
 Result = tuple[int, str, str, str, int, str, str]
@@ -17,7 +16,7 @@ Result = tuple[int, str, str, str, int, str, str]
 
 def result(n: int, status: Status, stage: Stage, fault: str, reply: Reply) -> Result:
     """Return one element of attempts.results; `status` is what the attempt alone says, not what policy made of it."""
-    return (n, status.value, stage.value, fault, reply.code, reply.enhanced, reply.text)
+    return (n, str(status), str(stage), fault, reply.code, reply.enhanced, reply.text)
 
 
 def encode(results: Sequence[Result], route: str = "") -> str:
@@ -25,15 +24,9 @@ def encode(results: Sequence[Result], route: str = "") -> str:
     return orjson.dumps([*results, {"route": route}] if route else results).decode()
 
 
-def stage_and_fault(outcome: Outcome) -> tuple[Stage, str]:
-    """Return where the conversation ended for a recipient and whose fault it was, "" when nobody's."""
-    match outcome:
-        case Accepted() | Uncertain():
-            return Stage.FINAL, ""
-        case Deferred(stage, fault) | Bounced(stage, fault):
-            return stage, fault.value
-        case _:
-            assert_never(outcome)
+def fault_of(outcome: Outcome) -> str:
+    """Return whose fault it was that a recipient was not accepted, "" when nobody's."""
+    return "" if outcome.fault is None else str(outcome.fault)
 
 
 def conclude(
@@ -56,8 +49,7 @@ def conclude(
     ended: list[Ended] = []
     wait = jitter()  # One for all: recipients deferred together are tried together.
     for due, outcome in zip(lease.due, outcomes, strict=True):
-        stage, fault = stage_and_fault(outcome)
-        results.append(result(due.n, status_after(outcome), stage, fault, outcome.reply))
+        results.append(result(due.n, status_after(outcome), outcome.stage, fault_of(outcome), outcome.reply))
         if due in moved:
             continue
         verdict = judge(
@@ -71,5 +63,5 @@ def conclude(
             jitter=wait,
         )
         doubt = 1 if isinstance(outcome, Uncertain) else 0
-        ended.append(Ended(due.n, verdict.status.value, verdict.next_attempt_at_us, doubt))
+        ended.append(Ended(due.n, str(verdict.status), verdict.next_attempt_at_us, doubt))
     return CloseAttempt(lease.message_id, mark, lease.owner, now_us, encode(results, lease.route), tuple(ended))

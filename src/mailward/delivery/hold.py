@@ -8,6 +8,8 @@ from mailward.delivery import lanes
 from mailward.delivery.lease import Lane, Lease, Phase
 from mailward.message.content import held_bytes
 
+_LEAST_URGENT_FIRST = tuple(reversed(Lane))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldLimits:
@@ -42,12 +44,13 @@ class Hold:
         While older mail of the lane waits in the database, new mail gets half of the room, or it would starve.
         """
         part = 2 if backlog else 1
-        messages, content_bytes = self._limits.messages, self._limits.content_bytes
-        for other in reversed(range(lane + 1)):
-            share = Lane(other)
-            if (
-                sum(self._messages[other:]) >= lanes.memory(share, messages) // part
-                or sum(self._content_bytes[other:]) + size_bytes > lanes.memory(share, content_bytes) // part
+        waiting = waiting_bytes = 0
+        for other in _LEAST_URGENT_FIRST:
+            waiting += self._messages[other]
+            waiting_bytes += self._content_bytes[other]
+            if other <= lane and (
+                waiting >= lanes.memory(other, self._limits.messages) // part
+                or waiting_bytes + size_bytes > lanes.memory(other, self._limits.content_bytes) // part
             ):
                 return False
         return True

@@ -4,13 +4,14 @@ Shares are nested: what counts against a lane is its own use and that of every l
 more urgent needs serves whoever comes, and bulk mail can never fill what a login code is to leave through.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from functools import lru_cache
 from typing import Final
 
 from mailward.delivery.lease import LANE_NAMES, Lane
 from mailward.errors import InvalidArgument
 
+_LANES = tuple(Lane)  # Going through the class itself is dear.
 _RESERVED_AT_MOST = 4  # slots that only codes may take; of 200 connections more would be missed by the others
 
 
@@ -50,10 +51,13 @@ def memory(lane: Lane, total: int) -> int:
             return total - total // 2
 
 
-def next_lane(ready: Sequence[int], busy: Sequence[int], total: int) -> Lane | None:
-    """Return the lane that a free connection serves next: the most urgent with mail and room; None: nobody may."""
+def next_lane(ready: Sequence[Sized | int], busy: Sequence[int], total: int) -> Lane | None:
+    """Return the lane that a free connection serves next: the most urgent with mail and room; None: nobody may.
+
+    `ready`: what waits in each lane, or how much; `busy`: how many conversations each has.
+    """
     used = sum(busy)
-    for lane in Lane:
+    for lane in _LANES:
         if used >= slots(lane, total):
             return None  # What is less urgent counts here too.
         if ready[lane]:

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Sequence
 
 from mailward import log, metrics
-from mailward.delivery.attempt import stage_and_fault
 from mailward.delivery.lease import LANE_NAMES, CloseAttempt, Lease
 from mailward.delivery.queue import Expiry
 from mailward.delivery.status import Status, is_final, status_after
 from mailward.transport.outcome import Accepted, Fault, Outcome, Uncertain
 
 _MOVED = "moved"  #: stands for the state of a recipient that goes to another provider
+_FINAL = frozenset(str(status) for status in Status if is_final(status))
 
 
 def report(lease: Lease, outcomes: Sequence[Outcome], close: CloseAttempt, started_us: int) -> bool:
@@ -24,25 +24,26 @@ def report(lease: Lease, outcomes: Sequence[Outcome], close: CloseAttempt, start
         states = [by_n.get(due.n, _MOVED) for due in lease.due]
     rows = zip(lease.envelope.recipients, lease.due, outcomes, states, strict=True)
     for address, due, outcome, state in rows:
-        stage, fault = stage_and_fault(outcome)
         log.recipient_attempted(
             lease.message_id,
             address,
             provider_id=provider_id,
             state=state,
-            outcome=status_after(outcome).value,
-            stage=stage.value,
+            outcome=str(status_after(outcome)),
+            stage=str(outcome.stage),
             code=outcome.reply.code,
             enhanced=outcome.reply.enhanced,
             attempt=due.attempts + 1,
             lane=lane,
-            final=state is not _MOVED and is_final(Status(state)),
+            final=state in _FINAL,
             age_s=age_s,
         )
-        if fault == Fault.PROVIDER.value and well:
+        if outcome.fault is Fault.PROVIDER and well:
             well = False
             reply = outcome.reply
-            log.provider_failed(provider_id, stage=stage.value, code=f"{reply.code} {reply.enhanced}", text=reply.text)
+            log.provider_failed(
+                provider_id, stage=str(outcome.stage), code=f"{reply.code} {reply.enhanced}", text=reply.text
+            )
         elif isinstance(outcome, Uncertain):
             well = False
     metrics.attempt_duration_seconds.labels(provider_id).observe((close.at_us - started_us) / 1e6)

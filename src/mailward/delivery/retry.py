@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from mailward.delivery.status import Status, status_after
-from mailward.transport.outcome import Outcome
+from mailward.delivery.status import Status
+from mailward.transport.outcome import Accepted, Bounced, Outcome, Uncertain
 
 _SECOND_US = 1_000_000
 _JITTER = 0.2
@@ -39,6 +39,12 @@ def retry_delay_us(policy: RetryPolicy, attempt: int, jitter: float) -> int:
     return int(seconds * _SECOND_US * (1 + _JITTER * jitter))
 
 
+_FINAL: dict[type[Outcome], Verdict] = {
+    Accepted: Verdict(Status.ACCEPTED, None),
+    Bounced: Verdict(Status.BOUNCED, None),
+}
+
+
 def judge(
     outcome: Outcome,
     policy: RetryPolicy,
@@ -57,8 +63,10 @@ def judge(
     the lifetime expires now: waiting longer would change nothing. With an earlier doubt it stays in doubt instead, and
     is held at the end: a refusal of today does not tell what became of the copy of then.
     """
-    status = status_after(outcome)
-    if status is Status.UNCERTAIN:
+    final = _FINAL.get(type(outcome))
+    if final is not None:
+        return final
+    if isinstance(outcome, Uncertain):
         return after_doubt(
             policy,
             attempt=attempt,
@@ -68,8 +76,6 @@ def judge(
             expires_at_us=expires_at_us,
             jitter=jitter,
         )
-    if status is not Status.DEFERRED:
-        return Verdict(status, None)
     waiting = Status.UNCERTAIN if doubts else Status.DEFERRED
     next_at_us = now_us + retry_delay_us(policy, attempt, jitter)
     return overdue(waiting) if next_at_us >= expires_at_us else Verdict(waiting, next_at_us)

@@ -1,7 +1,7 @@
 """The senders: what lies ready in the hold goes out, to each provider in as many conversations as it may have."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence, Sized
 from typing import Any
 
 from mailward import log
@@ -176,10 +176,10 @@ class Senders:
             self._done.set_result(None)
         self._fill(outlet)
 
-    def _ready(self, outlet: Outlet) -> list[int]:
-        """Return how much mail there is for `outlet`, by lane."""
+    def _ready(self, outlet: Outlet) -> Sequence[Sized | int]:
+        """Return what mail there is for `outlet`, or how much, by lane."""
         if len(self.outlets.all) < 2:
-            return list(map(len, self.hold.ready))
+            return self.hold.ready
         own = list(map(len, outlet.moved))
         if outlet is not self.outlets.current:
             return own

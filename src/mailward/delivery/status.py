@@ -1,7 +1,6 @@
 """Recipient states, their legal moves, and what an outcome makes of them (ARCHITECTURE, recipient states)."""
 
 from enum import StrEnum
-from typing import assert_never
 
 from mailward.transport.outcome import Accepted, Bounced, Deferred, Outcome, Uncertain
 
@@ -54,14 +53,12 @@ def is_final(status: Status) -> bool:
 
 def status_after(outcome: Outcome) -> Status:
     """Return the state that follows a leased recipient's `outcome`, before lifetime and policy are looked at."""
-    match outcome:
-        case Accepted():
-            return Status.ACCEPTED
-        case Deferred():
-            return Status.DEFERRED
-        case Bounced():
-            return Status.BOUNCED
-        case Uncertain():  # The final dot went out and no answer came back.
-            return Status.UNCERTAIN
-        case _:
-            assert_never(outcome)
+    return _AFTER[type(outcome)]
+
+
+_AFTER: dict[type[Outcome], Status] = {
+    Accepted: Status.ACCEPTED,
+    Deferred: Status.DEFERRED,
+    Bounced: Status.BOUNCED,
+    Uncertain: Status.UNCERTAIN,  # The final dot went out and no answer came back.
+}

@@ -206,7 +206,7 @@ class ClientConnection:
     # Replies
 
     def _take(self, command: Command, reply: Reply, lines: list[bytes]) -> Answer | None:
-        if command in _ENVELOPE:
+        if command is Command.RCPT or command is Command.MAIL or command is Command.DATA:  # An enum's hash is dear.
             return self._take_envelope(command, reply)
         if reply.code // 100 == 3 and command is not Command.AUTH:
             raise ProtocolError(f"unexpected reply to {command.name}: {reply}")
@@ -257,7 +257,7 @@ class ClientConnection:
                 self._needs_reset = True
         if self._due:
             return None
-        if command in (Command.MAIL, Command.RCPT):
+        if command is not Command.DATA:
             self._send_next_line()
             if self._due:
                 return None
@@ -285,8 +285,7 @@ class ClientConnection:
         return Answer(command, reply)
 
 
-_ENVELOPE = frozenset({Command.MAIL, Command.RCPT, Command.DATA})
-_IN_TRANSACTION = _ENVELOPE | {Command.RSET, Command.FINAL, Command.LONE_DOT}
+_IN_TRANSACTION = frozenset({Command.MAIL, Command.RCPT, Command.DATA, Command.RSET, Command.FINAL, Command.LONE_DOT})
 
 
 def _parse_extensions(lines: list[bytes]) -> dict[str, str]:

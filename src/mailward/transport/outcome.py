@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
 from mailward.smtp.reply import Reply
 
@@ -35,6 +36,8 @@ class Accepted:
     """The provider took responsibility (2yz to the final dot)."""
 
     reply: Reply
+    stage: ClassVar[Stage] = Stage.FINAL
+    fault: ClassVar[None] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,8 @@ class Uncertain:
     """The final dot went out and no answer was seen."""
 
     reply: Reply  #: made here: what ended the wait
+    stage: ClassVar[Stage] = Stage.FINAL
+    fault: ClassVar[None] = None
 
 
 Outcome = Accepted | Deferred | Bounced | Uncertain
