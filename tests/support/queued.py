@@ -33,9 +33,10 @@ def new_message(*addresses: str, id: int | None = None, **changes: Any) -> NewMe
         "uncertain_retries": None,
         "lane": Lane.TRANSACTIONAL,
         "addresses": addresses or (f"customer{number}@example.net",),
-        "owner": None,
-        "mark": None,
     }
+    owner, attempt = changes.pop("owner", None), changes.pop("mark", None)
+    values["node"], values["epoch"] = owner or (None, None)
+    values["attempt_id"], values["provider_id"] = attempt or (None, None)
     return NewMessage(**(values | changes))
 
 
@@ -46,10 +47,10 @@ def mark(provider_id: ProviderId = PROVIDER) -> Mark:
 
 def opening(message: NewMessage, attempt: Mark, owner: Owner, ns: tuple[int, ...] | None = None) -> OpenAttempt:
     """Return the opening of `attempt` for all recipients of `message`, or for `ns`."""
-    return OpenAttempt(message.id, attempt, owner, ns or tuple(range(len(message.addresses))), NOW)
+    return OpenAttempt(message.id, *attempt, *owner, ns or tuple(range(len(message.addresses))), NOW)
 
 
 def closing(message: NewMessage, attempt: Mark, owner: Owner, *ended: Ended, results: str = "[]") -> CloseAttempt:
     """Return the end of `attempt`: `ended`, or accepted for every recipient."""
-    ends = ended or tuple(Ended(n, "accepted", None, 0) for n in range(len(message.addresses)))
-    return CloseAttempt(message.id, attempt, owner, NOW + SECOND, results, ends)
+    ends = ended or tuple((n, "accepted", None, 0) for n in range(len(message.addresses)))
+    return CloseAttempt(message.id, *attempt, *owner, NOW + SECOND, results, ends)

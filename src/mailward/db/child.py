@@ -15,7 +15,7 @@ import sys
 import threading
 
 from mailward.db.connect import connector
-from mailward.db.frames import frame, results_frame
+from mailward.db.frames import commit_of, frame, results_frame
 from mailward.db.heap import return_large_blocks
 from mailward.db.transaction import Connection
 from mailward.db.writer import Failed, perform
@@ -59,7 +59,7 @@ def _serve(gateway: socket.socket) -> None:
             if not select.select([gateway], [], [], _IDLE_S)[0]:
                 connection.idle()
             try:
-                commit = pickle.load(wire)
+                commit = commit_of(pickle.load(wire))
             except (EOFError, pickle.UnpicklingError):  # Ended, perhaps in the middle of a commit.
                 return
             results = perform(connection, commit)

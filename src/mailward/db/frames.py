@@ -6,7 +6,11 @@ loop must know when it has it all.
 
 import pickle
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from importlib import import_module
+from operator import attrgetter
+from types import FunctionType
 from typing import Any
 
 from mailward.db.transaction import Transaction
@@ -60,9 +64,49 @@ def _framed(body: bytes) -> bytes:
 def commit_pieces(commit: Commit) -> list[bytes]:
     """Return `commit` pickled, in pieces. A call that cannot be pickled fails alone, in the store process."""
     try:
-        return pieces(commit)
+        return pieces([_plain(call) for call in commit])
     except Exception:
-        return pieces([_sendable(call) for call in commit])
+        return pieces([_plain(_sendable(call)) for call in commit])
+
+
+def commit_of(plain: list[Any]) -> Commit:
+    """Return the commit that `commit_pieces` pickled."""
+    return [
+        Batch(_function(name), values) if is_batch else Write(_function(name), values)
+        for is_batch, name, values in plain
+    ]
+
+
+def _plain(call: Write | Batch) -> tuple[Any, ...]:
+    """Return `call` without our classes: each costs a look-up at either end, and a named tuple a call besides."""
+    if isinstance(call, Write):
+        return False, _name(call.function), call.args
+    items = call.items
+    return True, _name(call.function), [tuple(item) for item in items] if isinstance(items[0], tuple) else items
+
+
+def _name(function: Callable[..., Any]) -> Any:
+    return _name_of(function) if isinstance(function, FunctionType) else function
+
+
+@lru_cache(maxsize=256)
+def _name_of(function: FunctionType) -> Any:
+    """Return the full name of `function`; itself, to be pickled, when it cannot be found by that."""
+    name = f"{function.__module__}:{function.__qualname__}"
+    try:
+        return name if _function(name) is function else function
+    except (ImportError, AttributeError):
+        return function
+
+
+def _function(name: Any) -> Any:
+    return _function_called(name) if isinstance(name, str) else name
+
+
+@lru_cache(maxsize=256)
+def _function_called(name: str) -> Any:
+    module, _, path = name.partition(":")
+    return attrgetter(path)(import_module(module))
 
 
 def pieces(value: Any) -> list[bytes]:
@@ -82,7 +126,7 @@ class _Pieces:
 
 def _sendable(call: Write | Batch) -> Write | Batch:
     try:
-        pickle.dumps(call, _PROTOCOL)
+        pickle.dumps(_plain(call), _PROTOCOL)
     except Exception as error:
         words = f"the call cannot be sent to the store process: {error!r}"
         return Write(_refuse, (words,)) if isinstance(call, Write) else Batch(_refuse, [words] * len(call.items))
@@ -142,6 +186,3 @@ class _Elsewhere:
 def _failed(error: Exception, text: str) -> Failed:
     error.__cause__ = StoreTraceback(text)
     return Failed(error)
-
-
-__all__: Sequence[str] = ["FrameReader", "StoreTraceback", "commit_pieces", "frame", "pieces", "results_frame"]

@@ -63,5 +63,5 @@ def conclude(
             jitter=wait,
         )
         doubt = 1 if isinstance(outcome, Uncertain) else 0
-        ended.append(Ended(due.n, str(verdict.status), verdict.next_attempt_at_us, doubt))
-    return CloseAttempt(lease.message_id, mark, lease.owner, now_us, encode(results, lease.route), tuple(ended))
+        ended.append((due.n, str(verdict.status), verdict.next_attempt_at_us, doubt))
+    return CloseAttempt(lease.message_id, *mark, *lease.owner, now_us, encode(results, lease.route), tuple(ended))

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import IntEnum, auto
 from typing import NamedTuple
 
+import orjson
+
 from mailward.ids import AttemptId, InstanceId, MessageId, ProviderId, UserId
 from mailward.message.content import Content
 from mailward.message.envelope import Envelope
@@ -120,7 +122,7 @@ class Replay(NamedTuple):
 
 
 class NewMessage(NamedTuple):
-    """A submission, as `queue.submit` stores it."""
+    """A submission, as `queue.submit` stores it. Flat, like those below: nested values are dear on the way there."""
 
     id: MessageId
     sender: str
@@ -136,8 +138,10 @@ class NewMessage(NamedTuple):
     uncertain_retries: int | None
     lane: int
     addresses: tuple[str, ...]
-    owner: Owner | None  #: lease it in the same commit; None: it waits in the queue
-    mark: Mark | None = None  #: and open the attempt in the same commit; needs `owner`
+    node: int | None  #: whose life is to lease it in the same commit; None: it waits in the queue
+    epoch: int | None
+    attempt_id: AttemptId | None = None  #: and an attempt to open in the same commit; needs `node`
+    provider_id: ProviderId | None = None
     key: str = ""  #: idempotency key; "": none
     fingerprint: str = ""  #: of what was submitted under `key`
     replay: Replay | None = None  #: the message that it sends again
@@ -152,30 +156,34 @@ class OpenAttempt(NamedTuple):
     """An attempt about to pass the point of no return."""
 
     message_id: MessageId
-    mark: Mark
-    owner: Owner
+    attempt_id: AttemptId
+    provider_id: ProviderId
+    node: int
+    epoch: int
     ns: tuple[int, ...]  #: which recipients
     at_us: int
 
 
-class Ended(NamedTuple):
-    """What becomes of one recipient."""
-
-    n: int
-    state: str
-    next_attempt_at_us: int | None
-    doubt: int  #: 1 when this attempt ended uncertain for it, else 0
+#: What becomes of one recipient: its n, state, next attempt, and 1 when this one ended uncertain for it, else 0.
+Ended = tuple[int, str, int | None, int]
 
 
 class CloseAttempt(NamedTuple):
-    """An attempt that ended, and where it leaves its recipients."""
+    """An attempt that ended, and where it leaves its recipients. Up to `results` in the order of `close_attempts`."""
 
     message_id: MessageId
-    mark: Mark
-    owner: Owner
+    attempt_id: AttemptId
+    provider_id: ProviderId
+    node: int
+    epoch: int
     at_us: int
     results: str  #: JSON, as in attempts.results
     ended: tuple[Ended, ...]
+
+
+def numbers(ns: Sequence[int]) -> str:
+    """Return `ns` as a JSON array, as in attempts.recipients."""
+    return "[0]" if len(ns) == 1 and ns[0] == 0 else orjson.dumps(list(ns)).decode()
 
 
 class GivenBack(NamedTuple):

@@ -38,7 +38,7 @@ def submit(tx: Transaction, items: list[NewMessage]) -> list[bool | Earlier]:
     One whose owner's life is over is stored like one without an owner: queued and due at once. One whose idempotency
     key was taken before is not stored.
     """
-    fresh = items
+    fresh = items = [NewMessage._make(item) for item in items]  # On the way it was a plain tuple, like those below.
     earlier: dict[MessageId, Earlier] = {}
     if keyed := [item for item in items if item.key]:
         earlier = claim_keys(tx, keyed)

@@ -1,10 +1,10 @@
 """The queue's hot statements in PostgreSQL: one statement per operation, rows passed as arrays (SQL)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from mailward.db.database import Row, Transaction
-from mailward.delivery.lease import CloseAttempt, NewMessage, OpenAttempt, Owner
-from mailward.delivery.queue_sqlite import numbers
+from mailward.delivery.lease import CloseAttempt, NewMessage, OpenAttempt, Owner, numbers
 from mailward.delivery.status import Status
 
 # FOR SHARE: a node's life cannot end (nodes.register) between this look and the commit, so recovery sees all of it or
@@ -55,7 +55,7 @@ def _plan_by_index(tx: Transaction) -> None:
         tx.memo[_PLAN_BY_INDEX] = True
 
 
-def _columns(rows: list[tuple[Any, ...]], width: int) -> list[list[Any]]:
+def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
     """Turn rows into columns; `width` empty ones when there are no rows."""
     return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
 
@@ -80,17 +80,25 @@ def submit(tx: Transaction, items: list[NewMessage]) -> list[bool]:
         for item in items
     ]
     recipients = [
-        (item.id, n, address, item.lane, item.created_at_us, *(item.owner or (None, None)))
+        (item.id, n, address, item.lane, item.created_at_us, item.node, item.epoch)
         for item in items
         for n, address in enumerate(item.addresses)
     ]
     marks = [
-        (item.id, *item.mark, *item.owner, numbers(range(len(item.addresses))), item.created_at_us)
+        (
+            item.id,
+            item.attempt_id,
+            item.provider_id,
+            item.node,
+            item.epoch,
+            numbers(range(len(item.addresses))),
+            item.created_at_us,
+        )
         for item in items
-        if item.mark is not None and item.owner is not None
+        if item.attempt_id is not None
     ]
     values = [
-        [item.owner.node for item in items if item.owner is not None],
+        list({item.node for item in items if item.node is not None}),
         [item.id for item in items],
         [item.content for item in items],
         *_columns(messages, 12),
@@ -99,7 +107,7 @@ def submit(tx: Transaction, items: list[NewMessage]) -> list[bool]:
     ]
     _plan_by_index(tx)
     living = set(tx.run(_SUBMIT, values))
-    return [item.owner in living for item in items]
+    return [(item.node, item.epoch) in living for item in items]
 
 
 # FOR SHARE OF r: whoever cancels a recipient (operators.py) either sees the open attempt, or is seen here.
@@ -128,12 +136,15 @@ _OPEN = """
 
 def open_attempts(tx: Transaction, items: list[OpenAttempt]) -> list[bool | None]:
     """See queue.open_attempts."""
-    rows = [(item.message_id, *item.mark, *item.owner, numbers(item.ns), item.at_us, len(item.ns)) for item in items]
-    recipients = [(item.mark.attempt_id, item.message_id, n, *item.owner) for item in items for n in item.ns]
+    rows: list[tuple[Any, ...]] = []
+    recipients: list[tuple[Any, ...]] = []
+    for message_id, attempt_id, provider_id, node, epoch, ns, at_us in items:
+        rows.append((message_id, attempt_id, provider_id, node, epoch, numbers(ns), at_us, len(ns)))
+        recipients += [(attempt_id, message_id, n, node, epoch) for n in ns]
     _plan_by_index(tx)
-    nodes = list({item.owner.node for item in items})
+    nodes = list({item[3] for item in items})
     found = set(tx.run(_OPEN, [nodes, *_columns(recipients, 5), *_columns(rows, 8)]))
-    return [(0, *item.owner) in found and ((item.mark.attempt_id, len(item.ns), 0) in found or None) for item in items]
+    return [(0, *row[3:5]) in found and ((row[1], row[7], 0) in found or None) for row in rows]
 
 
 _CLOSE = """
@@ -158,15 +169,15 @@ _CLOSE = """
 
 def close_attempts(tx: Transaction, items: list[CloseAttempt]) -> list[bool]:
     """See queue.close_attempts."""
-    attempts = [(item.message_id, *item.mark, *item.owner, item.at_us, item.results) for item in items]
+    attempts = [item[:7] for item in items]
     recipients = [
-        (item.message_id, n, *item.owner, state, item.at_us, next_at_us, doubt)
-        for item in items
-        for n, state, next_at_us, doubt in item.ended
+        (message_id, n, node, epoch, state, at_us, next_at_us, doubt)
+        for message_id, _, _, node, epoch, at_us, _, ended in items
+        for n, state, next_at_us, doubt in ended
     ]
     _plan_by_index(tx)
     closed = {id for (id,) in tx.run(_CLOSE, [*_columns(attempts, 7), *_columns(recipients, 8)])}
-    return [item.mark.attempt_id in closed for item in items]
+    return [item[1] in closed for item in items]
 
 
 # What another node is claiming at this moment is skipped, among the first and among their messages' other recipients.

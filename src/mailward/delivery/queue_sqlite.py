@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from mailward.db.database import Row, Transaction
-from mailward.delivery.lease import CloseAttempt, NewMessage, OpenAttempt, Owner
+from mailward.delivery.lease import CloseAttempt, NewMessage, OpenAttempt, Owner, numbers
 from mailward.delivery.status import Status
 
 _SIZES = (128, 64, 32, 16, 8, 4, 2, 1)
@@ -36,9 +36,9 @@ class _Rows:
 _EPOCH = "SELECT 1 FROM nodes WHERE id = ? AND epoch = ?"
 
 
-def _living(tx: Transaction, owners: set[Owner]) -> set[Owner]:
-    """Return those of `owners` whose life is not over."""
-    return {owner for owner in owners if tx.run(_EPOCH, owner)}
+def _living(tx: Transaction, lives: set[tuple[Any, ...]]) -> set[tuple[Any, ...]]:
+    """Return those of `lives`, (node, epoch), that are not over."""
+    return {life for life in lives if tx.run(_EPOCH, life)}
 
 
 _CONTENTS = _Rows("INSERT INTO contents (id, body) VALUES {rows}", "(?, ?)")
@@ -64,8 +64,8 @@ _ATTEMPTS = _Rows(
 
 def submit(tx: Transaction, items: list[NewMessage]) -> list[bool]:
     """See queue.submit."""
-    living = _living(tx, {item.owner for item in items if item.owner is not None})
-    leased = [item.owner in living for item in items]
+    living = _living(tx, {(item.node, item.epoch) for item in items if item.node is not None})
+    leased = [(item.node, item.epoch) in living for item in items]
     _CONTENTS.run(tx, [(item.id, item.content) for item in items])
     _MESSAGES.run(
         tx,
@@ -90,13 +90,13 @@ def submit(tx: Transaction, items: list[NewMessage]) -> list[bool]:
     recipients: list[Sequence[Any]] = []
     marks: list[Sequence[Any]] = []
     for item, is_leased in zip(items, leased, strict=True):
-        id, at_us, lane, owner = item.id, item.created_at_us, item.lane, item.owner
-        if is_leased and owner is not None:
+        id, at_us, lane, node, epoch = item.id, item.created_at_us, item.lane, item.node, item.epoch
+        if is_leased:
             for n, address in enumerate(item.addresses):
-                recipients.append((id, n, address, lane, "sending", at_us, None, owner.node, owner.epoch))
-            if item.mark is not None:
+                recipients.append((id, n, address, lane, "sending", at_us, None, node, epoch))
+            if item.attempt_id is not None:
                 ns = numbers(range(len(item.addresses)))
-                marks.append((id, *item.mark, *owner, ns, at_us))
+                marks.append((id, item.attempt_id, item.provider_id, node, epoch, ns, at_us))
         else:
             for n, address in enumerate(item.addresses):
                 recipients.append((id, n, address, lane, "queued", at_us, at_us, None, None))
@@ -116,20 +116,19 @@ _LEASED = _Rows(
 
 def open_attempts(tx: Transaction, items: list[OpenAttempt]) -> list[bool | None]:
     """See queue.open_attempts."""
-    living = _living(tx, {item.owner for item in items})
-    leased = set(_LEASED.run(tx, [(item.message_id, n) for item in items for n in item.ns]))
-    opened: list[bool | None] = [
-        item.owner in living and (all((item.message_id, n, *item.owner) in leased for n in item.ns) or None)
-        for item in items
-    ]
-    _ATTEMPTS.run(
-        tx,
-        [
-            (item.message_id, *item.mark, *item.owner, numbers(item.ns), item.at_us)
-            for item, is_open in zip(items, opened, strict=True)
-            if is_open
-        ],
-    )
+    living = _living(tx, {item[3:5] for item in items})
+    leased = set(_LEASED.run(tx, [(message_id, n) for message_id, _, _, _, _, ns, _ in items for n in ns]))
+    opened: list[bool | None] = []
+    attempts: list[Sequence[Any]] = []
+    for message_id, attempt_id, provider_id, node, epoch, ns, at_us in items:
+        if (node, epoch) not in living:
+            opened.append(False)
+        elif any((message_id, n, node, epoch) not in leased for n in ns):
+            opened.append(None)
+        else:
+            opened.append(True)
+            attempts.append((message_id, attempt_id, provider_id, node, epoch, numbers(ns), at_us))
+    _ATTEMPTS.run(tx, attempts)
     return opened
 
 
@@ -155,21 +154,16 @@ _END = _Rows(
 
 def close_attempts(tx: Transaction, items: list[CloseAttempt]) -> list[bool]:
     """See queue.close_attempts."""
-    closed = {
-        id
-        for (id,) in _CLOSE.run(
-            tx, [(item.message_id, *item.mark, *item.owner, item.at_us, item.results) for item in items]
-        )
-    }
+    closed = {id for (id,) in _CLOSE.run(tx, [item[:7] for item in items])}
     _END.run(
         tx,
         [
-            (item.message_id, n, *item.owner, state, item.at_us, next_at_us, doubt)
-            for item in items
-            for n, state, next_at_us, doubt in item.ended
+            (message_id, n, node, epoch, state, at_us, next_at_us, doubt)
+            for message_id, _, _, node, epoch, at_us, _, ended in items
+            for n, state, next_at_us, doubt in ended
         ],
     )
-    return [item.mark.attempt_id in closed for item in items]
+    return [item[1] in closed for item in items]
 
 
 _DUE = """
@@ -214,8 +208,3 @@ _BODIES = """
 def contents(tx: Transaction, ids: list[int], up_to_bytes: int) -> dict[int, bytes | None]:
     """Return the stored contents by message id; None in place of a larger one."""
     return dict(tx.run(_BODIES, (up_to_bytes, orjson.dumps(ids).decode())))
-
-
-def numbers(ns: Sequence[int]) -> str:
-    """Return `ns` as a JSON array."""
-    return "[0]" if len(ns) == 1 and ns[0] == 0 else orjson.dumps(list(ns)).decode()

@@ -14,13 +14,13 @@ _FINAL = frozenset(str(status) for status in Status if is_final(status))
 
 def report(lease: Lease, outcomes: Sequence[Outcome], close: CloseAttempt, started_us: int) -> bool:
     """Log and count an attempt; return whether the provider did its part."""
-    provider_id = close.mark.provider_id
+    provider_id = close.provider_id
     lane = LANE_NAMES[lease.lane]
     age_s = (close.at_us - lease.created_at_us) / 1e6
     well = True
-    states = [ended.state for ended in close.ended]
+    states = [state for _, state, _, _ in close.ended]
     if len(states) < len(outcomes):
-        by_n = {ended.n: ended.state for ended in close.ended}
+        by_n = {n: state for n, state, _, _ in close.ended}
         states = [by_n.get(due.n, _MOVED) for due in lease.due]
     rows = zip(lease.envelope.recipients, lease.due, outcomes, states, strict=True)
     for address, due, outcome, state in rows:

@@ -112,7 +112,7 @@ class Sending:
         self._is_opening = True
         self._by.closer.ride()
         ns = tuple([due.n for due in lease.due])
-        item = OpenAttempt(lease.message_id, mark, lease.owner, ns, self._started_us)
+        item = OpenAttempt(lease.message_id, *mark, *lease.owner, ns, self._started_us)
         try:
             self._by.database.batch(queue.open_attempts, item).then(self._opened)
         except Exception as error:  # Too many wait, or it is closed.

@@ -80,6 +80,8 @@ class Submissions:
         if expires_at_us is None:
             expires_at_us = now_us + (self._lifetime_s if s.lifetime_s is None else s.lifetime_s) * 1_000_000
         lease = self._worker.reserve(s.id, s.lane, s.envelope, held, now_us, expires_at_us, s.uncertain_retries)
+        node, epoch = (None, None) if lease is None else lease.owner
+        attempt_id, provider_id = (None, None) if lease is None or lease.mark is None else lease.mark
         message = NewMessage(
             s.id,
             s.sender,
@@ -95,8 +97,10 @@ class Submissions:
             s.uncertain_retries,
             int(s.lane),  # An enum is pickled by its class and a call.
             s.envelope.recipients,
-            None if lease is None else lease.owner,
-            None if lease is None else lease.mark,
+            node,
+            epoch,
+            attempt_id,
+            provider_id,
             "" if s.idempotency is None else s.idempotency.key,
             "" if s.idempotency is None else s.idempotency.fingerprint,
             s.replay,

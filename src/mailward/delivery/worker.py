@@ -336,8 +336,7 @@ class Worker:
             metrics.leases_lost.inc()
             log.write("error", "lease.lost", message_id=lease.message_id)
             return
-        for ended in close.ended:
-            at_us = ended.next_attempt_at_us
+        for _, _, at_us, _ in close.ended:
             if at_us is not None and self._backlog.expect(lease.lane, at_us):
                 self._stir()
 

@@ -6,7 +6,7 @@ from mailward.db.database import Database, Transaction
 from mailward.delivery import housekeeping, nodes, queue
 from mailward.delivery.housekeeping import Housekeeper, Keep
 from mailward.delivery.idempotency import KEPT_US
-from mailward.delivery.lease import Ended, NewMessage
+from mailward.delivery.lease import NewMessage
 from mailward.ids import EPOCH_MS
 from tests.support.queued import NOW, closing, mark, new_message, opening
 
@@ -28,12 +28,12 @@ def _id_at(at_us: int, n: int) -> int:
 async def _end(database: Database, message: NewMessage, state: str, next_at_us: int | None = None) -> NewMessage:
     """Store `message`, lease it, and end its attempt in `state`."""
     owner = await database.write(nodes.register, "a", NOW)
-    message = message._replace(owner=owner)
+    message = message._replace(node=owner.node, epoch=owner.epoch)
     await database.batch(queue.submit, message)
     attempt = mark()
     await database.batch(queue.open_attempts, opening(message, attempt, owner))
     await database.batch(
-        queue.close_attempts, closing(message, attempt, owner, Ended(0, state, next_at_us, int(state == "uncertain")))
+        queue.close_attempts, closing(message, attempt, owner, (0, state, next_at_us, int(state == "uncertain")))
     )
     return message
 
@@ -57,7 +57,7 @@ async def _some_of_each(database: Database) -> dict[str, NewMessage]:
     messages["queued"] = at(old)
     await database.batch(queue.submit, messages["queued"])
     owner = await database.write(nodes.register, "a", NOW)
-    messages["leased"] = at(old)._replace(owner=owner)
+    messages["leased"] = at(old)._replace(node=owner.node, epoch=owner.epoch)
     await database.batch(queue.submit, messages["leased"])
     return messages
 

@@ -7,7 +7,7 @@ import pytest
 
 from mailward.db.database import Database
 from mailward.delivery import nodes, queries, queue
-from mailward.delivery.lease import Ended, NewMessage
+from mailward.delivery.lease import NewMessage
 from mailward.delivery.status import Status
 from mailward.delivery.views import MessageFilter, MessagePage
 from mailward.errors import InvalidArgument, NotFound
@@ -75,7 +75,7 @@ async def test_filters_add_up(database: Database) -> None:
     await submit(database, bounced, queued, other)
     attempt = mark()
     await database.batch(queue.open_attempts, opening(bounced, attempt, owner))
-    await database.batch(queue.close_attempts, closing(bounced, attempt, owner, Ended(0, "bounced", None, 0)))
+    await database.batch(queue.close_attempts, closing(bounced, attempt, owner, (0, "bounced", None, 0)))
 
     assert ids(await listed(database, status=Status.BOUNCED)) == [bounced.id]
     assert ids(await listed(database, recipient="ADA@example.net")) == [queued.id, bounced.id]

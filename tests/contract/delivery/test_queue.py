@@ -8,7 +8,7 @@ import pytest
 from mailward.db.database import Database, Row, Transaction, open_database
 from mailward.delivery import nodes, queue
 from mailward.delivery.idempotency import Earlier
-from mailward.delivery.lease import Ended, GivenBack, Lane, Lease, NewMessage, Owner, Replay
+from mailward.delivery.lease import GivenBack, Lane, Lease, NewMessage, Owner, Replay
 from mailward.delivery.queue import ClaimRequest, LeaseLost
 from mailward.delivery.retry import RetryPolicy
 from mailward.eventstore import store
@@ -209,7 +209,7 @@ async def test_only_the_recipients_that_are_due_are_leased(database: Database) -
     await submit(database, message)
     attempt = mark()
     await database.batch(queue.open_attempts, opening(message, attempt, owner))
-    ended = (Ended(0, "accepted", None, 0), Ended(1, "deferred", NOW + 60, 0), Ended(2, "uncertain", NOW + 90, 1))
+    ended = ((0, "accepted", None, 0), (1, "deferred", NOW + 60, 0), (2, "uncertain", NOW + 90, 1))
     await database.batch(queue.close_attempts, closing(message, attempt, owner, *ended))
 
     assert await claim(database, owner, now_us=NOW + 59) == []
@@ -240,7 +240,7 @@ async def test_a_doubt_whose_lifetime_passed_is_held_not_expired(database: Datab
     message, attempt = new_message(owner=owner), mark()
     await submit(database, message)
     await database.batch(queue.open_attempts, opening(message, attempt, owner))
-    await database.batch(queue.close_attempts, closing(message, attempt, owner, Ended(0, "uncertain", NOW + 1, 1)))
+    await database.batch(queue.close_attempts, closing(message, attempt, owner, (0, "uncertain", NOW + 1, 1)))
 
     assert await claim(database, owner, now_us=message.expires_at_us) == []
 
@@ -439,7 +439,7 @@ async def test_recovery_leaves_an_earlier_doubt_in_doubt(database: Database) -> 
     message, attempt = new_message(owner=old), mark()
     await submit(database, message)
     await database.batch(queue.open_attempts, opening(message, attempt, old))
-    await database.batch(queue.close_attempts, closing(message, attempt, old, Ended(0, "uncertain", NOW, 1)))
+    await database.batch(queue.close_attempts, closing(message, attempt, old, (0, "uncertain", NOW, 1)))
     assert len(await claim(database, old)) == 1
 
     found = await database.write(queue.recover, await living_node(database), RetryPolicy(), NOW)
