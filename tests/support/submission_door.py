@@ -10,6 +10,7 @@ from typing import Self, cast
 
 from mailward.access.roles import MESSAGE_SEND
 from mailward.access.tokens import Caller
+from mailward.db.batch import Pending
 from mailward.db.database import Database
 from mailward.delivery.submission import Submission
 from mailward.delivery.upload import Upload
@@ -61,15 +62,15 @@ class PretendingHouse:
             future.set_result(message_id)
         self._waiting.clear()
 
-    def batch(self, function: object, item: Piece | MessageId) -> asyncio.Future[None]:
+    def batch(self, function: object, item: Piece | MessageId) -> Pending[None]:
         """Stand in for the database that an Upload writes to."""
         if isinstance(item, Piece):
             self.pieces.setdefault(item.message_id, []).append(item.body)
         else:
             del self.pieces[item]
-        done = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().call_soon(done.set_result, None)
-        return done
+        pending: Pending[None] = Pending()
+        asyncio.get_running_loop().call_soon(pending.settle, None)
+        return pending
 
     def _upload(self, id: MessageId, on_room: Callable[[], None]) -> Upload:
         return Upload(cast(Database, self), id, on_room)
