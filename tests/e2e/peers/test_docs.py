@@ -1,5 +1,6 @@
 """The tutorial and the how-tos do what they say: their commands are run, in order, as a reader would paste them."""
 
+import json
 import os
 import re
 import signal
@@ -15,9 +16,11 @@ import pytest
 
 from tests.support.certificates import Certificates
 from tests.support.databases import drop_postgres, new_postgres_url
+from tests.support.golden.assertions import ServiceKey
 from tests.support.postfix import Postfix
 from tests.support.postgres import PostgresServer
 from tests.support.program import free_port
+from tests.support.terraform import sign_in
 
 DOCS = Path(__file__).parents[3] / "docs"
 _BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.M | re.S)
@@ -205,3 +208,27 @@ def test_backing_up_and_restoring(reader: Reader) -> None:
     )
     with urllib.request.urlopen(request, timeout=10) as answer:
         assert b'"subject":"kept"' in answer.read()
+
+
+def test_calling_the_api_with_every_client(reader: Reader) -> None:
+    (reader.folder / "proto").symlink_to(DOCS.parent / "proto")
+    (reader.folder / "node_modules").symlink_to(DOCS.parent / ".peers/node/node_modules")
+    reader.env["PATH"] += f":{DOCS.parent / '.peers/go'}"
+    reader.serve("scripts/run")
+
+    reader.follow("howto/sdk.md")
+
+    token = "Authorization: Bearer $(cat mailward-data/owner.token)"
+    listed = reader.paste(f"curl -sf http://127.0.0.1:8080/admin/v1/smtp/_search -d '{{}}' -H \"{token}\"")
+    states = {one["senderName"]: one["state"] for one in json.loads(listed)["result"]}
+    assert states.pop("node") == "SMTP_CONFIG_ACTIVE"
+    assert states == dict.fromkeys(("grpcurl", "Python", "client"), "SMTP_CONFIG_INACTIVE")
+
+
+def test_terraform_signs_in_with_the_key_that_was_made_for_it(reader: Reader, certificates: Certificates) -> None:
+    reader.serve("scripts/run")
+
+    reader.follow("howto/terraform.md")
+
+    key = ServiceKey((reader.folder / "terraform.json").read_text())
+    assert sign_in(f"http://localhost:{reader.ports[8080]}", key, certificates.ca).startswith("Bearer ")
