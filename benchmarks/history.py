@@ -78,8 +78,8 @@ def main() -> None:
             for name in ("empty", "full"):
                 data_dir = Path(folder) / (f"empty{number}" if name == "empty" else "full")
                 with Program(data_dir) as program:
-                    for call, (_, us) in measure(program, args.calls, 10, [program.process.pid]).items():
-                        figures[name].setdefault(call, []).append(us)
+                    for call, cost in measure(program, args.calls, 10, [program.process.pid]).items():
+                        figures[name].setdefault(call, []).append(cost.cpu_us)
     print(f"{'call':32} {'empty us':>9} {'full us':>9} {'full / empty':>13}")
     for call, empty in figures["empty"].items():
         full = figures["full"][call]
