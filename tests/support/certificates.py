@@ -1,6 +1,8 @@
 """A certificate authority of our own and the certificates it signs, for servers on loopback."""
 
+import base64
 import datetime
+import hashlib
 import ipaddress
 import ssl
 from dataclasses import dataclass
@@ -68,6 +70,13 @@ def make_certificates(folder: Path) -> Certificates:
         expired=issue("expired", localhost, now - _DAY),
         self_signed=issue("self-signed", localhost, now + _DAY, self_signed=True),
     )
+
+
+def pin_of(file: Path) -> str:
+    """Return the pin of the certificate in `file`, as browsers and we know it: SHA-256 of its public key, base64."""
+    key = x509.load_pem_x509_certificate(file.read_bytes()).public_key()
+    form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return base64.b64encode(hashlib.sha256(key.public_bytes(*form)).digest()).decode()
 
 
 def _builder(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -13,15 +14,15 @@ from tests.support.smtp_servers import DEFAULTS
 class TlsServer:
     """TLS from the start, or by STARTTLS. Use as a context manager; `mails` counts what it took."""
 
-    def __init__(self, context: ssl.SSLContext, *, starttls: bool = False) -> None:
+    def __init__(self, context: ssl.SSLContext, *, starttls: bool = False, port: int = 0) -> None:
         self._context = context
         self._starttls = starttls
         self.mails = 0
         self.clients: list[bytes | None] = []  #: the certificate that each client showed, in DER
         self.heloes: list[str] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
-        self._open: list[socket.socket] = []
+        self._open: socket.socket | None = None  # the connection that is being served
         self._thread = threading.Thread(target=self._listen)
 
     def __enter__(self) -> TlsServer:
@@ -31,8 +32,9 @@ class TlsServer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for connection in self._open:
-            connection.close()
+        if self._open is not None:
+            with contextlib.suppress(OSError):
+                self._open.shutdown(socket.SHUT_RDWR)
         self._thread.join(5)
 
     def _listen(self) -> None:
@@ -42,7 +44,7 @@ class TlsServer:
             except OSError:
                 return
             connection.settimeout(5)
-            self._open.append(connection)
+            self._open = connection
             try:
                 self._serve(connection)
             except OSError:  # ssl.SSLError is one.
@@ -56,6 +58,7 @@ class TlsServer:
             connection.recv(1000)
             connection.sendall(b"220 go\r\n")
         with self._context.wrap_socket(connection, server_side=True) as tls:
+            self._open = tls
             if not self._starttls:
                 tls.sendall(DEFAULTS["BANNER"])  # type: ignore[arg-type]
             self.clients.append(tls.getpeercert(binary_form=True))

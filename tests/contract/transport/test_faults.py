@@ -15,6 +15,7 @@ from mailward.transport.base import Deadlines, RelaySettings, TlsMode
 from mailward.transport.report import CODES
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.faults import FAULTS, PASSWORD, USER, WRONG_PIN, Fault, staged
+from tests.support.smtp_servers import scripted_server
 
 CONTENT = b"Subject: hello\r\n\r\n" + b"hello\r\n" * 20
 DEADLINES = Deadlines(connect_s=0.4, command_s=0.4, tls_probe_s=0.05, data_s=0.4, final_s=0.4)
@@ -86,3 +87,29 @@ async def test_trouble_with_the_name_is_told_apart_by_whose_it_is(
     assert report.failure is not None
     assert (report.failure.stage.value, report.failure.code) == ("resolve", code)
     assert hint in report.failure.fix
+
+
+async def test_a_name_is_looked_up_once_and_just_the_checked_addresses_are_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A name may answer otherwise the next time it is asked (DNS rebinding): so it is not asked again."""
+    answers = [["127.0.0.3", "127.0.0.1"], ["169.254.169.254"]]
+    loop = asyncio.get_running_loop()
+    checked: list[str] = []
+    async with scripted_server() as server:
+
+        async def resolve(host: str, port: int, **_: Any) -> Any:
+            found = answers.pop(0) if host == "rebinding.example.com" else [host]  # uvloop asks about addresses too
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in found]
+
+        def check(address: str, port: int) -> str | None:
+            checked.append(address)
+            return "denied" if address == "127.0.0.3" else None
+
+        monkeypatch.setattr(loop, "getaddrinfo", resolve)
+        envelope = Envelope("a@example.com", ("b@example.net",))
+        report = await smtp.test(relay("rebinding.example.com", server.port), envelope, CONTENT, check=check)
+
+    assert report.ok
+    assert (checked, len(answers)) == (["127.0.0.3", "127.0.0.1"], 1)
+    assert report.steps[0].words == "127.0.0.1"
