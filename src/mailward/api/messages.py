@@ -3,21 +3,23 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from mailward import log
 from mailward.access.tokens import Caller
 from mailward.api import convert_messages as convert
 from mailward.db.database import Database
 from mailward.delivery import queries
-from mailward.delivery.idempotency import Idempotency, check_key, keyed
+from mailward.delivery.idempotency import Idempotency, check_key, keyed, of_mail
 from mailward.delivery.lanes import lane_of
 from mailward.delivery.status import Status
 from mailward.delivery.submission import Submission, Submissions
 from mailward.errors import InvalidArgument, MailwardError, NotFound, TooLarge, refusal_reason
 from mailward.ids import MessageId, UserId, format_message_id, parse_message_id
-from mailward.message.complete import complete
+from mailward.message.complete import Completed, complete
 from mailward.message.envelope import Envelope
 from mailward.message.mime import compose
+from mailward.message.options import NAMES, NO_OPTIONS, MailOptions, read_options
 from mailward.proto.mailward.v1 import messages_pb2 as proto
 from mailward.rpc.service import Call
 
@@ -73,13 +75,19 @@ class Messages:
         lane = lane_of(request.lane)
         lifetime_s, expires_at_us = convert.lifetime(request, self._now_us())
         idempotency = await _idempotency(request, call)
+        options = NO_OPTIONS
         if request.raw:
-            envelope, content, subject = await self._taken_whole(request, id)
+            envelope, completed, options = await self._taken_whole(request, id)
+            content, subject = completed.content, completed.subject
+            if idempotency is None and (key := options.idempotency_key) is not None:
+                args = key, envelope.reverse_path, envelope.recipients, request.raw
+                idempotency = await asyncio.to_thread(of_mail, *args)
         else:
             envelope, content, subject = await self._composed(request, id)
         if len(content) > self._limits.message_bytes:
             limit = self._limits.message_bytes
             raise TooLarge("MESSAGE-size", f"the message is larger than {limit} bytes")
+        ends = lifetime_s is not None or expires_at_us is not None
         submission = Submission(
             id=id,
             envelope=envelope,
@@ -87,11 +95,12 @@ class Messages:
             subject=subject,
             sender=call.caller.user_id,
             ingress="http" if call.protocol == "rest" else "grpc",
-            tags=tuple(request.tags),
+            # What the request says counts before what the mail says of itself.
+            tags=tuple(request.tags) or options.tags,
             metadata=dict(request.metadata),
-            lane=lane,
-            lifetime_s=lifetime_s,
-            expires_at_us=expires_at_us,
+            lane=lane if request.lane else lane_of(options.lane),
+            lifetime_s=lifetime_s if ends else options.ttl_s,
+            expires_at_us=expires_at_us if ends else options.expires_at_us,
             uncertain_retries=request.uncertain_retries if request.HasField("uncertain_retries") else None,
             idempotency=idempotency,
         )
@@ -109,21 +118,23 @@ class Messages:
             content = await asyncio.to_thread(compose, draft, message_id=id, date_us=self._now_us())
         return draft.envelope, content, draft.subject
 
-    async def _taken_whole(self, request: proto.SendMessageRequest, id: MessageId) -> tuple[Envelope, bytes, str]:
+    async def _taken_whole(
+        self, request: proto.SendMessageRequest, id: MessageId
+    ) -> tuple[Envelope, Completed, MailOptions]:
         envelope = convert.raw_envelope(request, self._limits.recipients)
         raw = request.raw
+        take = partial(complete, raw, message_id=id, date_us=self._now_us(), domain=self._hostname, options=NAMES)
         try:
-            if len(raw) <= _SMALL_BYTES:
-                completed = complete(raw, message_id=id, date_us=self._now_us(), domain=self._hostname)
-            else:
-                completed = await asyncio.to_thread(
-                    complete, raw, message_id=id, date_us=self._now_us(), domain=self._hostname
-                )
+            completed = take() if len(raw) <= _SMALL_BYTES else await asyncio.to_thread(take)
+            options = read_options(completed.options)
+            lane_of(options.lane)
+            if options.idempotency_key is not None:
+                check_key(options.idempotency_key)
         except InvalidArgument as error:
             raise InvalidArgument(error.id, error.message, pointer="/raw") from None
         if completed.has_utf8_fields:
             envelope = replace(envelope, smtputf8=True)
-        return envelope, completed.content, completed.subject
+        return envelope, completed, options
 
     async def get_message(self, request: proto.GetMessageRequest, call: Call) -> proto.Message:
         """Return one message and its timeline."""

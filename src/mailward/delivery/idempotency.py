@@ -12,6 +12,7 @@ from mailward.db.database import Row, Transaction
 from mailward.delivery.lease import NewMessage
 from mailward.errors import IdempotencyConflict, InvalidArgument
 from mailward.ids import MessageId
+from mailward.message.options import lasting_parts
 
 MAX_KEY_CHARACTERS = 256
 KEPT_US = 72 * 3600 * 1_000_000  #: how long a key is remembered, at least
@@ -49,6 +50,19 @@ def keyed(key: str, parts: Iterable[bytes]) -> Idempotency:
     """Return the idempotency of a submission that consists of `parts`. Raises InvalidArgument for a bad key."""
     check_key(key)
     return Fingerprint(*parts).under(key)
+
+
+def of_mail(key: str, reverse_path: str, recipients: Iterable[str], raw: bytes) -> Idempotency:
+    """Return the idempotency of the mail `raw`: the same for what a program makes again, at whatever door.
+
+    Raises InvalidArgument for a bad key.
+    """
+    return keyed(key, (parties(reverse_path, recipients), *lasting_parts(raw)))
+
+
+def parties(reverse_path: str, recipients: Iterable[str]) -> bytes:
+    """Return from whom to whom, for a fingerprint."""
+    return "\n".join((reverse_path, *sorted(set(recipients)))).encode()
 
 
 def check_key(key: str) -> None:

@@ -28,13 +28,13 @@ class MailOptions:
     expires_at_us: int | None = None
 
 
-_NOTHING = MailOptions()
+NO_OPTIONS = MailOptions()
 
 
 def read_options(fields: Sequence[tuple[str, str]]) -> MailOptions:
     """Return what `fields` (Completed.options) ask for. Raises InvalidArgument that names the field."""
     if not fields:
-        return _NOTHING
+        return NO_OPTIONS
     given: dict[str, str] = {}
     tags = []
     for name, value in fields:
@@ -49,6 +49,8 @@ def read_options(fields: Sequence[tuple[str, str]]) -> MailOptions:
     if len(tags) > MAX_TAGS:
         raise InvalidArgument("MESSAGE-tags", f"X-Mailward-Tag: at most {MAX_TAGS} tags")
     ttl, expires_at = given.get("x-mailward-ttl"), given.get("x-mailward-expires-at")
+    if ttl is not None and expires_at is not None:
+        raise InvalidArgument("MESSAGE-end", "give X-Mailward-TTL or X-Mailward-Expires-At, not both")
     return MailOptions(
         idempotency_key=given.get("idempotency-key"),
         lane=given.get("x-mailward-lane", "").lower(),

@@ -2,15 +2,14 @@
 
 from dataclasses import dataclass
 
-from mailward.delivery.idempotency import Idempotency, check_key, keyed
+from mailward.delivery.idempotency import Idempotency, check_key, of_mail
 from mailward.delivery.lanes import lane_of
 from mailward.delivery.submission import Submission
-from mailward.errors import InvalidArgument
 from mailward.ids import MessageId, UserId
 from mailward.message.complete import Completed, complete
 from mailward.message.content import Uploaded
 from mailward.message.envelope import Envelope
-from mailward.message.options import NAMES, MailOptions, lasting_parts, read_options
+from mailward.message.options import NAMES, MailOptions, read_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +23,13 @@ class Received:
     trace: bytes  #: the Received line up to its id
     sender: UserId
 
-    @property
-    def parties(self) -> bytes:
-        """From whom to whom, for a fingerprint."""
-        recipients = sorted(dict.fromkeys(self.recipients))
-        return "\n".join((self.reverse_path, *recipients)).encode()
-
 
 def submission(received: Received, content: bytes, *, hostname: str, now_us: int) -> Submission:
     """Return the submission of a mail. Raises InvalidArgument."""
     completed, options = read(received, content, hostname=hostname, now_us=now_us)
     idempotency = None
     if options is not None and options.idempotency_key is not None:
-        idempotency = keyed(options.idempotency_key, (received.parties, *lasting_parts(content)))
+        idempotency = of_mail(options.idempotency_key, received.reverse_path, received.recipients, content)
     return submitted(received, completed, options, completed.content, idempotency)
 
 
@@ -54,8 +47,6 @@ def read(received: Received, content: bytes, *, hostname: str, now_us: int) -> t
     if not completed.options:
         return completed, None
     options = read_options(completed.options)
-    if options.ttl_s is not None and options.expires_at_us is not None:
-        raise InvalidArgument("SMTPD-lifetime", "give X-Mailward-TTL or X-Mailward-Expires-At, not both")
     if options.idempotency_key is not None:
         check_key(options.idempotency_key)
     return completed, options

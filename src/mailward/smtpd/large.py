@@ -1,6 +1,6 @@
 """A large mail on its way in: its pieces go to the store as they come, and no more than a few are ever in memory."""
 
-from mailward.delivery.idempotency import Fingerprint
+from mailward.delivery.idempotency import Fingerprint, parties
 from mailward.delivery.submission import Submission
 from mailward.delivery.upload import Upload
 from mailward.errors import MailwardError
@@ -61,7 +61,7 @@ class LargeMail:
         completed, options = intake.read(self._received, piece, hostname=self._hostname, now_us=self._now_us)
         if options is not None and options.idempotency_key is not None:
             header, body = self._lasting.begin(piece)
-            self._fingerprint = Fingerprint(self._received.parties, header)
+            self._fingerprint = Fingerprint(parties(self._received.reverse_path, self._received.recipients), header)
             self._fingerprint.go_on(body)
         content, completed.content = completed.content, b""
         self._completed, self._options = completed, options

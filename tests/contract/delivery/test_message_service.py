@@ -11,7 +11,7 @@ from mailward.access.roles import MESSAGE_READ, MESSAGE_READ_ALL
 from mailward.access.tokens import Caller
 from mailward.api.messages import MessageLimits, Messages
 from mailward.db.database import Database
-from mailward.errors import InvalidArgument, NotFound, ResourceExhausted
+from mailward.errors import IdempotencyConflict, InvalidArgument, NotFound, ResourceExhausted
 from mailward.ids import UserId, parse_message_id
 from mailward.message import content
 from mailward.proto.mailward.v1 import messages_pb2 as proto
@@ -92,6 +92,58 @@ async def test_a_raw_message_keeps_its_content_and_loses_bcc(gateway: Gateway, m
     assert (mail["Subject"], mail["Bcc"], mail.get_content()) == ("Raw", None, "Hello\r\n")
     shown = await messages.get_message(proto.GetMessageRequest(id=sent.id), call_of("1"))
     assert (shown.subject, getattr(shown, "from")) == ("Raw", "bounces@example.com")
+
+
+OPTIONS = (
+    b"From: shop@example.com\r\nX-Mailward-Lane: otp\r\nX-Mailward-Tag: login\r\nX-Mailward-TTL: 300\r\n"
+    b"Subject: Raw\r\n\r\nHello\r\n"
+)
+TO_ADA = proto.Envelope(to=["ada@example.net"])
+
+
+async def test_a_raw_message_says_how_to_treat_it_as_at_the_smtp_door(gateway: Gateway, messages: Messages) -> None:
+    plain = await messages.send_message(proto.SendMessageRequest(raw=OPTIONS, envelope=TO_ADA), call_of("1"))
+    request = proto.SendMessageRequest(raw=OPTIONS, envelope=TO_ADA, lane="bulk", tags=["news"], ttl=60)
+    overruled = await messages.send_message(request, call_of("1"))
+
+    shown = [
+        await messages.get_message(proto.GetMessageRequest(id=sent.id), call_of("1")) for sent in (plain, overruled)
+    ]
+
+    assert [(one.lane, list(one.tags)) for one in shown] == [("otp", ["login"]), ("bulk", ["news"])]
+    assert [one.expires_at.seconds - one.created_at.seconds for one in shown] == [300, 60]
+    assert "X-Mailward-Lane" not in await stored(gateway, plain.id)
+
+
+async def test_a_key_in_a_raw_message_makes_one_message_of_many(messages: Messages) -> None:
+    again = b"Idempotency-Key: order-17\r\n" + OPTIONS
+    ids = set()
+    for date in (b"Date: Wed, 25 Nov 2026 09:30:00 +0000\r\n", b"Date: Wed, 25 Nov 2026 09:31:00 +0000\r\n"):
+        request = proto.SendMessageRequest(raw=date + again, envelope=TO_ADA)
+        ids.add((await messages.send_message(request, call_of("1"))).id)
+
+    assert len(ids) == 1
+    other = proto.SendMessageRequest(raw=again.replace(b"Hello", b"Other"), envelope=TO_ADA)
+    with pytest.raises(IdempotencyConflict):
+        await messages.send_message(other, call_of("1"))
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        b"X-Mailward-Lane: urgent",
+        b"X-Mailward-TTL: soon",
+        b"Idempotency-Key: ",
+        b"X-Mailward-Lane: otp\r\nX-Mailward-Lane: otp",
+    ],
+)
+async def test_an_option_that_cannot_be_read_is_refused_with_a_pointer(messages: Messages, field: bytes) -> None:
+    raw = field + b"\r\nFrom: shop@example.com\r\n\r\nHello\r\n"
+
+    with pytest.raises(InvalidArgument) as refused:
+        await messages.send_message(proto.SendMessageRequest(raw=raw, envelope=TO_ADA), call_of("1"))
+
+    assert refused.value.pointer == "/raw"
 
 
 @pytest.mark.parametrize("raw", [b"From: a@example.com\n\nbare\n", b"Subject: no sender\r\n\r\n"])
