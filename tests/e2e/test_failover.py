@@ -67,3 +67,21 @@ def test_a_provider_that_is_down_is_used_again_after_its_repair(tmp_path: Path) 
 
         assert states.count("deferred") <= 5
         assert len(hook.wait(15, timeout_s=20)) == 15
+
+
+def test_who_only_sends_is_told_that_there_is_trouble_and_not_which(program: Program) -> None:
+    port = free_port()
+    program.add_relay(f"127.0.0.1:{port}")
+    token = program.token("sender")
+    mail = {"from": "a@example.com", "to": ["b@example.org"], "subject": "x", "text": "y"}
+    id = program.request("POST", "/v1/messages", mail, token=token).json["id"]
+    program.wait_for_state(id, "deferred")
+
+    owners = program.request("GET", f"/v1/messages/{id}").body.decode()
+    senders = program.request("GET", f"/v1/messages/{id}", token=token).body.decode()
+    listed = program.request("GET", "/v1/messages", token=token).body.decode()
+
+    assert "refused" in owners
+    for shown in (senders, listed):
+        assert '"deferred"' in shown
+        assert "refused" not in shown and str(port) not in shown and "connect" not in shown

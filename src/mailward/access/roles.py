@@ -20,9 +20,11 @@ MESSAGE_READ = "message.read"
 MESSAGE_MANAGE = "message.manage"  #: cancel, retry, replay, resolve anybody's
 MESSAGE_READ_ALL = "message.read.all"  #: beside message.read: not only the messages that the caller submitted
 
+IAM_WRITE = "iam.write"  #: manage providers
+
 _READ = frozenset({"iam.read", "iam.policy.read", "iam.member.read", "events.read"})
 _READ_MESSAGES = frozenset({MESSAGE_READ, MESSAGE_READ_ALL})
-_WRITE = frozenset({"iam.write", "iam.policy.write", "iam.policy.delete", "iam.member.write", "iam.member.delete"})
+_WRITE = frozenset({IAM_WRITE, "iam.policy.write", "iam.policy.delete", "iam.member.write", "iam.member.delete"})
 
 #: Permissions per member role, in the order in which ZITADEL lists the roles of an instance.
 MEMBER_PERMISSIONS: dict[str, frozenset[str]] = {

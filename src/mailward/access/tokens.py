@@ -5,7 +5,7 @@ import re
 import secrets
 from dataclasses import dataclass
 
-from mailward.access.roles import MESSAGE_READ_ALL
+from mailward.access.roles import IAM_WRITE, MESSAGE_READ_ALL
 from mailward.ids import UserId
 
 PREFIX = "mw_"
@@ -27,6 +27,10 @@ class Caller:
     def sees_only(self) -> UserId | None:
         """The sender whose messages this caller is confined to; None when it may see everybody's."""
         return None if MESSAGE_READ_ALL in self.permissions else self.user_id
+
+    @property
+    def manages_providers(self) -> bool:
+        return IAM_WRITE in self.permissions
 
 
 def new_token() -> str:

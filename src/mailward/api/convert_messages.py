@@ -7,7 +7,6 @@ from mailward.delivery.status import Status, is_final
 from mailward.delivery.views import (
     AttemptView,
     MessageFilter,
-    MessagePage,
     MessageView,
     RecipientView,
     ResultView,
@@ -106,16 +105,6 @@ def filter_of(request: proto.ListMessagesRequest, sender: UserId | None) -> Mess
 def us(at: Timestamp) -> int:
     """Return the moment in µs since 1970."""
     return at.seconds * 1_000_000 + at.nanos // 1_000
-
-
-def page(found: MessagePage, provider: str) -> proto.ListMessagesResponse:
-    """Return a page as the API shows it. `provider`: see MessageView.waiting_for."""
-    messages = []
-    for view in found.messages:
-        shown = message(view, provider)
-        shown.ClearField("attempts")
-        messages.append(shown)
-    return proto.ListMessagesResponse(messages=messages, next_page_token=found.cursor)
 
 
 def message(view: MessageView, provider: str) -> proto.Message:

@@ -14,6 +14,7 @@ from mailward.delivery.idempotency import Idempotency, check_key, keyed, of_mail
 from mailward.delivery.lanes import lane_of
 from mailward.delivery.status import Status
 from mailward.delivery.submission import Submission, Submissions
+from mailward.delivery.views import VEIL, MessageView, veiled
 from mailward.errors import InvalidArgument, MailwardError, NotFound, TooLarge, refusal_reason
 from mailward.ids import MessageId, UserId, format_message_id, parse_message_id
 from mailward.message.complete import Completed, complete
@@ -142,14 +143,23 @@ class Messages:
         if id is None:
             raise NotFound("MESSAGE-form", "no such message")
         view = await self._database.read(queries.get_message, id, _sees_only(call))
-        return convert.message(view, self._waits_for())
+        return self._shown(view, call)
 
     async def list_messages(self, request: proto.ListMessagesRequest, call: Call) -> proto.ListMessagesResponse:
         """Return a page of messages, newest first."""
         filter = convert.filter_of(request, _sees_only(call))
         size = request.page_size or _PAGE_SIZE
         page = await self._database.read(queries.list_messages, filter, size, request.page_token)
-        return convert.page(page, self._waits_for())
+        messages = [self._shown(view, call) for view in page.messages]
+        for shown in messages:
+            shown.ClearField("attempts")
+        return proto.ListMessagesResponse(messages=messages, next_page_token=page.cursor)
+
+    def _shown(self, view: MessageView, call: Call) -> proto.Message:
+        caller: Caller = call.caller
+        if caller.manages_providers:
+            return convert.message(view, self._waits_for())
+        return convert.message(veiled(view), self._waits_for() and VEIL)
 
 
 async def _idempotency(request: proto.SendMessageRequest, call: Call) -> Idempotency | None:

@@ -1,10 +1,12 @@
 """What is shown of messages, and what is derived for it. No storage, no wire format."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from mailward.delivery.status import Status
 from mailward.ids import AttemptId, MessageId, ProviderId, UserId
+from mailward.transport.outcome import Fault
 
 #: From the least settled: a message is as far as the recipient that has come least far.
 _UNSETTLED_FIRST = (
@@ -19,6 +21,9 @@ _UNSETTLED_FIRST = (
     Status.ACCEPTED,
     Status.DELIVERED,
 )
+
+#: What others than those who manage providers see of trouble with one.
+VEIL = "trouble with the provider; those who manage it see which"
 
 HELD = "a decision: nobody knows whether the provider took it"
 
@@ -103,6 +108,33 @@ class MessageView:
         if any(recipient.next_attempt_at_us is not None for recipient in self.recipients) and provider:
             return provider
         return HELD if any(recipient.held for recipient in self.recipients) else ""
+
+
+def veiled(view: MessageView) -> MessageView:
+    """Return `view` for whoever may not manage providers: what went wrong on the way to one is none of their business.
+
+    Whether its host exists, is allowed or listens, and what it says to a login, would tell them about the network and
+    the provider's account. What it says of the mail and its recipients stays.
+    """
+    return replace(
+        view,
+        recipients=tuple([replace(one, last_result=_veiled(one.last_result)) for one in view.recipients]),
+        attempts=tuple(
+            [
+                replace(one, results=tuple(map(_veiled, one.results)), route=VEIL if one.route else "")
+                for one in view.attempts
+            ]
+        ),
+    )
+
+
+_Result = TypeVar("_Result", ResultView, ResultView | None)
+
+
+def _veiled(result: _Result) -> _Result:
+    if result is None or result.fault != Fault.PROVIDER.value:
+        return result
+    return replace(result, stage="", code=0, enhanced="", text=VEIL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,13 +1,14 @@
 """What is derived for whoever looks at a message."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from mailward.delivery.status import Status
-from mailward.delivery.views import HELD, MessageView, RecipientView, overall
+from mailward.delivery.views import HELD, AttemptView, MessageView, RecipientView, ResultView, overall, veiled
 from mailward.delivery.waiting import reason_to_wait
-from mailward.ids import MessageId, ProviderId, UserId
+from mailward.ids import AttemptId, MessageId, ProviderId, UserId
 from mailward.provider.relay import UnusableRelay
 from mailward.secretbox import SecretText
 from mailward.transport.base import HTTPRelay
@@ -64,3 +65,21 @@ def test_the_reasons_to_wait_name_what_to_do() -> None:
     assert reason_to_wait(None) == "no active provider"
     assert reason_to_wait(http) == ""
     assert reason_to_wait(UnusableRelay(ProviderId("1"), "change the port")).endswith("change the port")
+
+
+def test_trouble_with_a_provider_is_veiled_and_what_it_says_of_the_mail_is_not() -> None:
+    refused = ResultView("a@example.net", Status.DEFERRED, "connect", "provider", 451, "4.4.1", "10.0.0.7: refused")
+    unknown = ResultView("b@example.net", Status.BOUNCED, "rcpt", "recipient", 550, "5.1.1", "no such mailbox")
+    attempt = AttemptView(
+        AttemptId(1), ProviderId("9"), 0, 1, ("a@example.net",), (refused, unknown), "failover: 10.0.0.8"
+    )
+    view = replace(
+        message(replace(recipient(Status.DEFERRED), last_result=refused), recipient(Status.QUEUED)), attempts=(attempt,)
+    )
+
+    shown = veiled(view)
+
+    assert "10.0.0" not in repr(shown)
+    assert shown.attempts[0].results[1] == unknown
+    assert (shown.recipients[0].last_result, shown.recipients[1].last_result) == (shown.attempts[0].results[0], None)
+    assert shown.attempts[0].results[0].status is Status.DEFERRED
