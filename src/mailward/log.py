@@ -195,6 +195,25 @@ def old_password_used(provider_id: str) -> None:
     write("warning", "provider.old_password_used", provider_id=provider_id)
 
 
+def token_fetched(provider_id: str, *, expires_at: float) -> None:
+    """A token endpoint issued a token. `expires_at`: Unix seconds."""
+    metrics.oauth_token_expiry.labels(provider_id).set(expires_at)
+    metrics.oauth_token_fetches.labels(provider_id, "issued").inc()
+    write("info", "token.fetched", provider_id=provider_id, expires=datetime.fromtimestamp(int(expires_at), UTC))
+
+
+def token_failed(provider_id: str, *, code: str, text: str, advice: tuple[str, str] | None) -> None:
+    """A token endpoint issued none. `advice`: likely cause and what to do."""
+    metrics.oauth_token_fetches.labels(provider_id, "failed").inc()
+    cause, fix = advice or (None, None)
+    write("warning", "token.failed", provider_id=provider_id, code=code, text=text, cause=cause, fix=fix)
+
+
+def refresh_token_unsaved(provider_id: str, *, reason: str) -> None:
+    """A new refresh token could not be stored yet; were this process to end now, it would be lost. It tries again."""
+    write("error", "refresh_token.unsaved", provider_id=provider_id, reason=reason)
+
+
 def authentication_failed(*, door: str, peer: str, reason: str) -> None:
     """Credentials were refused. `door`: "http", "grpc" or "smtp"."""
     metrics.authentications_failed.labels(door).inc()

@@ -140,6 +140,14 @@ provider_throttled = _counter(
     "provider",
     "reason",
 )
+oauth_token_expiry = _gauge(
+    "oauth_token_expiry_timestamp_seconds",
+    "When the token expires with which the provider is logged in to.",
+    "provider",
+)
+oauth_token_fetches = _counter(
+    "oauth_token_fetches_total", "Requests for a token, by result: issued or failed.", "provider", "result"
+)
 provider_last_success = _gauge(
     "provider_last_success_timestamp_seconds", "When the provider last took a message.", "provider"
 )

@@ -6,7 +6,7 @@ import asyncio
 import queue
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
@@ -28,20 +28,20 @@ class Mail:
 class Sink:
     """Takes every mail. Use as a context manager."""
 
-    def __init__(self, *passwords: str) -> None:
-        """Offers a login with one of `passwords`, if there are any."""
+    def __init__(self, *passwords: str, **options: Any) -> None:
+        """Offers a login with one of `passwords`, if there are any. `options`: aiosmtpd's."""
         self.passwords = set(passwords)  #: those that are taken now
         self.wrong: list[str] = []  #: passwords that were not
         self.mails: queue.Queue[Mail] = queue.Queue()
         #: What the final dot is answered; "" takes the mail. A 4yz or 5yz keeps nothing.
         self.reply = ""
         self.delay_s = 0.0  #: before each final dot is answered
+        login: dict[str, Any] = {"authenticator": self._check, "auth_require_tls": False} if passwords else {}
         self._controller = Controller(
-            self, hostname="127.0.0.1", port=free_port(), ready_timeout=10,
-            authenticator=self._check if passwords else None, auth_require_tls=not passwords,
-        )  # fmt: skip
+            self, hostname="127.0.0.1", port=free_port(), ready_timeout=10, **login, **options
+        )
 
-    def __enter__(self) -> Sink:
+    def __enter__(self) -> Self:
         self._controller.start()
         return self
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from mailward import jwt
 from mailward.access import account_queries, assertion, commands, events
 from mailward.access.access import Access
 from mailward.access.account_queries import KeyRow, SigningKeyRow
@@ -220,7 +221,7 @@ class Accounts:
             "client_id": name,
             "at_hash": assertion.half_hash(access_token),
         } | ({"amr": ["pwd"]} if by_secret else {})
-        return await asyncio.to_thread(assertion.sign, private.reveal(), key.id, claims)
+        return await asyncio.to_thread(jwt.sign, private.reveal(), {"kid": key.id}, claims)
 
     def _give(self, role: TokenRole, name: str) -> Give:
         return Give(

@@ -13,6 +13,8 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from mailward.jwt import base64url
+
 #: What the original was seen to allow (spec 8.5): at most this old, and this much ahead of our clock.
 MAX_AGE_S = 3600
 LEEWAY_S = 2
@@ -74,14 +76,6 @@ def check(claim: Claim, public_key: str, issuer: str, now_s: int) -> None:
         raise BadAssertion("the assertion is older than an hour (iat)")
 
 
-def sign(private_key: str, key_id: str, claims: Mapping[str, Any]) -> str:
-    """Return a token with `claims`, signed with the RSA key in PEM."""
-    key = serialization.load_pem_private_key(private_key.encode(), None)
-    assert isinstance(key, rsa.RSAPrivateKey)
-    text = f"{_part({'alg': 'RS256', 'kid': key_id, 'typ': 'JWT'})}.{_part(claims)}"
-    return f"{text}.{_text(key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
-
-
 def new_key() -> tuple[str, str]:
     """Return (private key, public key) of a new RSA pair, in PEM; the private one as PKCS #1. Takes a while."""
     key = rsa.generate_private_key(65_537, 2048)
@@ -97,13 +91,13 @@ def jwk(key_id: str, public_key: str) -> dict[str, str]:
     key = serialization.load_pem_public_key(public_key.encode())
     assert isinstance(key, rsa.RSAPublicKey)
     numbers = key.public_numbers()
-    n, e = (_text(value.to_bytes((value.bit_length() + 7) // 8)) for value in (numbers.n, numbers.e))
+    n, e = (base64url(value.to_bytes((value.bit_length() + 7) // 8)) for value in (numbers.n, numbers.e))
     return {"use": "sig", "kty": "RSA", "kid": key_id, "alg": "RS256", "n": n, "e": e}
 
 
 def half_hash(access_token: str) -> str:
     """Return the at_hash of an id token (OpenID Connect Core 3.1.3.6)."""
-    return _text(hashlib.sha256(access_token.encode()).digest()[:16])
+    return base64url(hashlib.sha256(access_token.encode()).digest()[:16])
 
 
 def _seconds(claims: Mapping[str, Any], name: str) -> float:
@@ -128,11 +122,3 @@ def _bytes(part: str) -> bytes:
         return base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         raise BadAssertion("the assertion is no JSON web token") from None
-
-
-def _part(value: Mapping[str, Any]) -> str:
-    return _text(json.dumps(value, separators=(",", ":")).encode())
-
-
-def _text(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()

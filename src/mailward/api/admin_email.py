@@ -21,7 +21,8 @@ class EmailMethods:
     ) -> admin.AddEmailProviderSMTPResponse:
         """Add an inactive SMTP provider."""
         config, password = convert.smtp_config(request), convert.password_of(request)
-        added = await self.providers.add_smtp(config, password, call.caller.user_id)
+        oauth = convert.token_login_of(request)
+        added = await self.providers.add_smtp(config, password, call.caller.user_id, oauth=oauth)
         return admin.AddEmailProviderSMTPResponse(details=convert.changed(added.details), id=added.id)
 
     async def update_email_provider_smtp(
@@ -29,7 +30,9 @@ class EmailMethods:
     ) -> admin.UpdateEmailProviderSMTPResponse:
         """Replace all but the password; the password too when one is given."""
         config, password = convert.smtp_config(request), convert.password_of(request)
-        details = await self.providers.change_smtp(ProviderId(request.id), config, password, call.caller.user_id)
+        details = await self.providers.change_smtp(
+            ProviderId(request.id), config, password, call.caller.user_id, oauth=convert.token_login_of(request)
+        )
         return admin.UpdateEmailProviderSMTPResponse(details=convert.changed(details))
 
     async def update_email_provider_smtp_password(
@@ -108,7 +111,12 @@ class EmailMethods:
     ) -> admin.TestEmailProviderSMTPResponse:
         """Send a test mail through settings that need not be stored."""
         without_auth = request.WhichOneof("Auth") == "none"
-        test = convert.unsaved_test(request, convert.password_of(request), without_auth=without_auth)
+        test = convert.unsaved_test(
+            request,
+            convert.password_of(request),
+            without_auth=without_auth,
+            oauth=convert.token_login_of(request),
+        )
         await self.tests.unsaved(test)
         return admin.TestEmailProviderSMTPResponse()
 

@@ -3,12 +3,14 @@
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from mailward.errors import InvalidArgument, Unimplemented
+from mailward.errors import InvalidArgument
 from mailward.ids import ProviderId
 from mailward.proto.zitadel import admin_pb2 as admin
 from mailward.proto.zitadel import settings_pb2 as settings
 from mailward.proto.zitadel.object_pb2 import ListDetails, ObjectDetails
 from mailward.provider.commands import Details
+from mailward.provider.configuring import TokenLogin
+from mailward.provider.options import CLIENT_SECRET, OAuthOptions
 from mailward.provider.queries import HTTPSettings, ProviderPage, ProviderView, SMTPSettings
 from mailward.provider.state import HTTPConfig, SMTPConfig
 from mailward.provider.testing import UnsavedTest
@@ -62,19 +64,31 @@ def secret(text: str) -> SecretText | None:
 
 
 def password_of(request: EmailSMTPRequest) -> SecretText | None:
-    """Return the password of a request of the email family: in `plain`, or where older clients put it.
-
-    Raises Unimplemented for XOAUTH2, so that no provider is made that could never sign in.
-    """
+    """Return the password of a request of the email family: in `plain`, or where older clients put it."""
     match request.WhichOneof("Auth"):
         case "plain":
             return secret(request.plain.password)
-        case "xoauth2":
-            raise Unimplemented("API-Xo2Ah", "XOAUTH2 is not supported yet")
-        case "none":
+        case "xoauth2" | "none":
             return None
         case _:
             return secret(request.password)
+
+
+def token_login_of(request: EmailSMTPRequest) -> TokenLogin | None:
+    """Return how a request of the email family logs in by token, None when it does not; without a secret: as stored."""
+    if request.WhichOneof("Auth") != "xoauth2":
+        return None
+    refuse_nul(request.xoauth2)
+    client = request.xoauth2.client_credentials
+    refuse_nul(client)
+    oauth = OAuthOptions(
+        grant="client_credentials",
+        token_endpoint=request.xoauth2.token_endpoint,
+        client_id=client.client_id,
+        scopes=tuple(request.xoauth2.scopes),
+    )
+    given = secret(client.client_secret)
+    return TokenLogin(oauth, {CLIENT_SECRET: given} if given else {})
 
 
 def unsaved_test(
@@ -82,6 +96,7 @@ def unsaved_test(
     password: SecretText | None,
     *,
     without_auth: bool = False,
+    oauth: TokenLogin | None = None,
 ) -> UnsavedTest:
     """Return the settings to try, the password taken out of the request by the caller."""
     return UnsavedTest(
@@ -94,6 +109,7 @@ def unsaved_test(
         id=ProviderId(request.id),
         receiver=request.receiver_address,
         without_auth=without_auth,
+        oauth=oauth,
     )
 
 
@@ -183,9 +199,20 @@ def shown_as_email(view: ProviderView, signing_key: SecretText | None) -> settin
                     host=smtp.host,
                     user=smtp.user,
                     reply_to_address=smtp.reply_to,
+                    xoauth2=_xoauth2(smtp.options.oauth),
                 )
             )
         case HTTPSettings() as http:
             key = signing_key.reveal() if signing_key else ""
             shown.http.CopyFrom(settings.EmailProviderHTTP(endpoint=http.endpoint, signing_key=key))
+    return shown
+
+
+def _xoauth2(oauth: OAuthOptions | None) -> settings.SMTPXOAuth2Auth | None:
+    """Return a login by token as `/email/*` shows one; it has no place for grants other than client credentials."""
+    if oauth is None:
+        return None
+    shown = settings.SMTPXOAuth2Auth(token_endpoint=oauth.token_endpoint, scopes=oauth.scopes)
+    if oauth.grant == "client_credentials":
+        shown.client_credentials.client_id = oauth.client_id
     return shown

@@ -44,7 +44,8 @@ def _oauth(given: proto.OAuth) -> OAuthOptions | None:
     if not given.grant:
         return None
     values = {name: getattr(given, name) for name in _OAUTH}
-    return OAuthOptions(**values, scopes=tuple(given.scopes), mechanism=given.mechanism or "xoauth2")
+    values["certificate_thumbprint"] = values["certificate_thumbprint"].replace(":", "")
+    return OAuthOptions(**values, scopes=tuple(given.scopes))
 
 
 def provider(view: ProviderView) -> proto.Provider:
@@ -74,7 +75,7 @@ def provider(view: ProviderView) -> proto.Provider:
 
 def _auth(options: Options, user: str, *, has_password: bool) -> str:
     if options.oauth is not None:
-        return options.oauth.mechanism
+        return "oauth"
     return "password" if user and has_password else "none"
 
 
@@ -87,7 +88,6 @@ def _settings(options: Options, secrets: frozenset[str]) -> proto.ProviderSettin
         shown.deadlines.CopyFrom(proto.Deadlines(**{name: plain[name] for name in _DEADLINES if name in plain}))
     if options.oauth is not None:
         oauth = proto.OAuth(
-            mechanism=options.oauth.mechanism,
             scopes=options.oauth.scopes,
             has_client_secret=opt.CLIENT_SECRET in secrets,
             has_refresh_token=opt.REFRESH_TOKEN in secrets,

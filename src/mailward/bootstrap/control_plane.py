@@ -12,6 +12,7 @@ from mailward.config import Settings
 from mailward.ids import IdSource
 from mailward.provider.commands import Providers
 from mailward.provider.extension import Extension, Login
+from mailward.provider.refresh_tokens import StoredRefreshTokens
 from mailward.provider.relay import RelayDefaults
 from mailward.provider.sms_commands import SMSProviders
 from mailward.provider.testing import ProviderTests
@@ -20,6 +21,7 @@ from mailward.store import Store, now_us, secret_box
 from mailward.transport import smtp
 from mailward.transport.base import Deadlines
 from mailward.transport.policy import address_check
+from mailward.transport.tokens import Tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,7 @@ class ControlPlane:
     extension: Extension
     tests: ProviderTests
     login: Login
+    tokens: Tokens
     sms: SMSProviders
 
 
@@ -52,8 +55,9 @@ async def control_plane(settings: Settings, store: Store, ids: IdSource) -> Asyn
         domains=_domains(settings),
     )
     check = address_check(settings.egress_deny)
-    login = partial(smtp.login, check=check)
-    tests = ProviderTests(providers, partial(smtp.test, check=check), new_id=ids, now_us=now_us)
+    tokens = Tokens(StoredRefreshTokens(providers, SYSTEM), check=check)
+    login = partial(smtp.login, check=check, tokens=tokens)
+    tests = ProviderTests(providers, partial(smtp.test, check=check, tokens=tokens), new_id=ids, now_us=now_us)
     instance_settings = InstanceSettings(database, instance=instance, now_us=now_us)
     await instance_settings.start(SYSTEM)
     try:
@@ -65,9 +69,11 @@ async def control_plane(settings: Settings, store: Store, ids: IdSource) -> Asyn
             extension=Extension(providers, tests, login),
             tests=tests,
             login=login,
+            tokens=tokens,
             sms=SMSProviders(database, secrets, instance=instance, new_id=ids, now_us=now_us),
         )
     finally:
+        await tokens.stop(settings.shutdown_s / 2)
         await instance_settings.stop()
 
 

@@ -20,7 +20,6 @@ from mailward.delivery.submission import Submissions
 from mailward.delivery.waiting import reason_to_wait
 from mailward.delivery.worker import Worker
 from mailward.ids import MessageId
-from mailward.provider.commands import Providers
 from mailward.provider.probes import Probes
 from mailward.provider.watch import RelayWatch
 from mailward.store import now_us
@@ -63,7 +62,7 @@ async def data_plane(
     """Deliver mail until the block ends; then what is on the wire has half of `shutdown_s` to finish."""
     async with AsyncExitStack() as stack:
         stack.push_async_callback(life.stop)
-        watch, worker = await _start_worker(settings, database, control_plane.providers, life)
+        watch, worker = await _start_worker(settings, database, control_plane, life)
         stack.push_async_callback(watch.stop)
         if isinstance(worker, Worker):
             # A stop has one deadline for everything; the doors leave half of it to mail that is on the wire.
@@ -92,7 +91,7 @@ async def data_plane(
 
 
 async def _start_worker(
-    settings: Settings, database: Database, providers: Providers, life: Life
+    settings: Settings, database: Database, control_plane: ControlPlane, life: Life
 ) -> tuple[RelayWatch, Worker | Elsewhere]:
     worker: Worker | None = None
 
@@ -104,7 +103,7 @@ async def _start_worker(
         if worker is not None:
             await worker.live_again(owner)
 
-    watch = RelayWatch(providers, changed)
+    watch = RelayWatch(control_plane.providers, changed)
     await watch.start()
     if settings.role in ("all", "worker"):
         worker = Worker(
@@ -112,13 +111,14 @@ async def _start_worker(
             life.owner,
             life.ids,
             plan=lambda: watch.plan,
-            transport=partial(transport_to, check=address_check(settings.egress_deny)),
+            transport=partial(transport_to, check=address_check(settings.egress_deny), tokens=control_plane.tokens),
             now_us=now_us,
             policy=_policy(settings),
             is_sure=life.is_sure,
             doubt=life.doubt,
         )
         worker.start()
+        control_plane.tokens.start(watch.logins)
     life.start(reborn)
     return watch, worker or Elsewhere()
 

@@ -6,7 +6,7 @@ from typing import assert_never
 from mailward.errors import FailedPrecondition, InvalidArgument, NotFound
 from mailward.ids import ProviderId
 from mailward.provider import configuring, hostport
-from mailward.provider.configuring import Configure, OAuthChange, RotatePassword
+from mailward.provider.configuring import Configure, OAuthChange, RotatePassword, RotateRefreshToken
 from mailward.provider.events import (
     Event,
     FailoverSet,
@@ -125,6 +125,7 @@ Command = (
     | ChangeSMTP
     | ChangePassword
     | RotatePassword
+    | RotateRefreshToken
     | Configure
     | AddHTTP
     | ChangeHTTP
@@ -150,6 +151,8 @@ def decide(state: EmailProviders, command: Command) -> list[Event]:
             return change_password(state, command)
         case RotatePassword():
             return configuring.rotate_password(state, command)
+        case RotateRefreshToken():
+            return configuring.rotate_refresh_token(state, command)
         case Configure():
             return configuring.configure(state, command)
         case AddHTTP():
@@ -211,7 +214,7 @@ def change_smtp(state: EmailProviders, command: ChangeSMTP) -> list[Event]:
     if isinstance(provider, HTTPProvider):
         return []
     old = provider.config
-    by_token = configuring.log_in_by(provider, command.id, command.oauth, password=command.password)
+    by_token = configuring.log_in_by(provider, command.id, command.oauth, password=command.password, config=config)
     if config == old and command.password is None:
         return by_token
     changed: list[Event] = [
@@ -239,7 +242,8 @@ def change_password(state: EmailProviders, command: ChangePassword) -> list[Even
         raise NotFound("COMMAND-rDHzqjGuKQ", _NOT_FOUND)
     if isinstance(provider, HTTPProvider):
         return []
-    return [SMTPPasswordChanged(command.id, command.password)]
+    by_password = configuring.log_in_by(provider, command.id, None, password=command.password)
+    return [SMTPPasswordChanged(command.id, command.password), *by_password]
 
 
 def add_http(command: AddHTTP) -> list[Event]:

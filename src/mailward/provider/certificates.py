@@ -6,6 +6,7 @@ import re
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
+from mailward import jwt
 from mailward.errors import InvalidArgument
 
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -29,6 +30,16 @@ def check_key(pem: str, pointer: str) -> None:
         load_pem_private_key(pem.encode(), None)
     except (ValueError, TypeError):
         raise InvalidArgument("PROVIDER-key", "this is no unencrypted private key in PEM", pointer=pointer) from None
+
+
+def check_signing_key(pem: str, pointer: str) -> None:
+    """Refuse a PEM text that holds no key with which a client signs assertions. Raises InvalidArgument."""
+    try:
+        jwt.load_key(pem)
+    except ValueError:
+        raise InvalidArgument(
+            "PROVIDER-signer", "this is no unencrypted private key in PEM, RSA (2048 bits) or P-256", pointer=pointer
+        ) from None
 
 
 def check_pair(certificate: str, key: str) -> None:

@@ -4,13 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mailward.errors import FailedPrecondition, NotFound
+from mailward.errors import FailedPrecondition, InvalidArgument, NotFound
 from mailward.ids import ProviderId
 from mailward.provider import options as opt
-from mailward.provider.events import Event, ProviderConfigured, SMTPConfigChanged, SMTPPasswordChanged
-from mailward.provider.options import OAuthOptions
+from mailward.provider.events import (
+    Event,
+    ProviderConfigured,
+    RefreshTokenRotated,
+    SMTPConfigChanged,
+    SMTPPasswordChanged,
+)
+from mailward.provider.options import OAuthOptions, Options
 from mailward.provider.payloads import Sealed
-from mailward.provider.state import EmailProviders, SMTPProvider
+from mailward.provider.state import EmailProviders, SMTPConfig, SMTPProvider
 from mailward.secretbox import SecretText
 
 
@@ -48,15 +54,24 @@ class RotatePassword:
     entered_for: tuple[str, bool, str]  #: host, tls, user as they were when it proved itself there
 
 
+@dataclass(frozen=True, slots=True)
+class RotateRefreshToken:
+    """Store the refresh token that the authorisation server gave in place of `old`."""
+
+    id: ProviderId
+    old: Sealed
+    new: Sealed
+
+
 def configure(state: EmailProviders, command: Configure) -> list[Event]:
     """Decide new options. The wire's `tls` follows an explicit TLS mode. Raises InvalidArgument, NotFound."""
     provider = smtp_provider(state, command.id)
     options = replace(provider.options, **command.options)
-    kept = {**provider.secrets, **command.secrets}
+    kept = {**_kept(provider.secrets, provider.options.oauth, options.oauth), **command.secrets}
     if options.oauth is None:
         kept |= dict.fromkeys(opt.OAUTH_SECRETS)
     secrets = {name: sealed for name, sealed in kept.items() if sealed is not None}
-    opt.check(options, secrets)
+    _check(options, secrets, provider.config.user)
     events: list[Event] = []
     tls = options.tls_mode != "none"
     if "tls_mode" in command.options and options.tls_mode and tls != provider.config.tls:
@@ -71,23 +86,57 @@ def rotate_password(state: EmailProviders, command: RotatePassword) -> list[Even
     provider = smtp_provider(state, command.id)
     if not provider.config.user:
         raise FailedPrecondition("PROVIDER-nouser", "the provider has no user, so it needs no password")
+    if provider.options.oauth is not None:
+        raise FailedPrecondition("PROVIDER-token", "the provider logs in by token; switch that off for a password")
     if command.entered_for != (provider.config.host, provider.config.tls, provider.config.user):
         words = "host, TLS mode or user were changed meanwhile, so the password was not: rotate again"
         raise FailedPrecondition("PROVIDER-meanwhile", words)
     return [SMTPPasswordChanged(command.id, command.password)]
 
 
-def log_in_by(
-    provider: SMTPProvider, id: ProviderId, change: OAuthChange | None, *, password: Sealed | None = None
-) -> list[Event]:
-    """Decide how `provider` logs in after a change over ZITADEL's wire: by a token, or by a new password instead."""
-    if change is None and (password is None or provider.options.oauth is None):
+def rotate_refresh_token(state: EmailProviders, command: RotateRefreshToken) -> list[Event]:
+    """Decide the new refresh token. What an operator stored meanwhile stands. Raises NotFound."""
+    if smtp_provider(state, command.id).secrets.get(opt.REFRESH_TOKEN) != command.old:
         return []
-    kept = {name: sealed for name, sealed in provider.secrets.items() if name not in opt.OAUTH_SECRETS}
-    secrets = kept if change is None else kept | dict(change.secrets)
-    options = replace(provider.options, oauth=None if change is None else change.oauth)
-    opt.check(options, secrets)
+    return [RefreshTokenRotated(command.id, command.new)]
+
+
+def log_in_by(
+    provider: SMTPProvider,
+    id: ProviderId,
+    change: OAuthChange | None,
+    *,
+    password: Sealed | None = None,
+    config: SMTPConfig | None = None,
+) -> list[Event]:
+    """Decide how `provider` logs in after a change over ZITADEL's wire: by a token, or by a new password instead.
+
+    `config`: what the change makes of it. Raises InvalidArgument; a secret for a token does not follow to another host.
+    """
+    config = config or provider.config
+    before = provider.options.oauth
+    oauth = change.oauth if change is not None else before if password is None else None
+    options = replace(provider.options, oauth=oauth)
+    kept = _kept(provider.secrets, before if config.host == provider.config.host else None, oauth)
+    secrets = kept | dict(change.secrets if change is not None else {})
+    if oauth is not None:
+        _check(options, secrets, config.user)
+    if options == provider.options and secrets == dict(provider.secrets):
+        return []
     return [ProviderConfigured(id=id, options=options, secrets=secrets)]
+
+
+def _kept(secrets: Mapping[str, Sealed], before: OAuthOptions | None, after: OAuthOptions | None) -> dict[str, Sealed]:
+    """Return those of `secrets` that are still for whom they were given when the login by token changes so."""
+    if before is not None and after is not None and before.audience == after.audience:
+        return dict(secrets)
+    return {name: sealed for name, sealed in secrets.items() if name not in opt.OAUTH_SECRETS}
+
+
+def _check(options: Options, secrets: Mapping[str, Sealed], user: str) -> None:
+    opt.check(options, secrets)
+    if options.oauth is not None and not user:
+        raise InvalidArgument("PROVIDER-mailbox", "a login by token needs a user: the mailbox", pointer="/user")
 
 
 def smtp_provider(state: EmailProviders, id: ProviderId) -> SMTPProvider:

@@ -59,6 +59,14 @@ class ProviderConfigured:
     secrets: Mapping[str, Sealed] = field(default_factory=dict)  #: by the names in `options`
 
 
+@dataclass(frozen=True, slots=True)
+class RefreshTokenRotated:
+    """The authorisation server replaced the refresh token of an SMTP provider."""
+
+    id: ProviderId
+    refresh_token: Sealed
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HTTPConfigAdded:
     """A new HTTP provider, inactive."""
@@ -123,6 +131,7 @@ Event = (
     | SMTPConfigChanged
     | SMTPPasswordChanged
     | ProviderConfigured
+    | RefreshTokenRotated
     | HTTPConfigAdded
     | HTTPConfigChanged
     | ProviderActivated
@@ -146,6 +155,7 @@ TYPES: Mapping[str, type[Event]] = {
     "mailward.provider.limits.set": LimitsSet,
     "mailward.provider.failover.set": FailoverSet,
     "mailward.provider.configured": ProviderConfigured,
+    "mailward.provider.refresh_token.rotated": RefreshTokenRotated,
 }
 
 _SEALED = sealed_form("smtpKey")
@@ -162,6 +172,7 @@ CODEC: Codec[Event] = Codec(
         "per_day": "perDay",
         "per_minute": "perMinute",
         "per_second": "perSecond",
+        "refresh_token": "refreshToken",
         "reply_to": "replyToAddress",
         "secrets": "secrets",
         "sender_address": "senderAddress",
@@ -176,6 +187,7 @@ CODEC: Codec[Event] = Codec(
         "ids": Form(list, tuple),
         "options": Form(opt.to_plain, opt.from_plain),
         "password": _SEALED,
+        "refresh_token": _SEALED,
         "secrets": Form(
             lambda secrets: {name: _SEALED.write(sealed) for name, sealed in sorted(secrets.items())},
             lambda stored: {name: _SEALED.read(value) for name, value in stored.items()},

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mailward.errors import FailedPrecondition, LoginFailed, Unimplemented
+from mailward.errors import FailedPrecondition, LoginFailed
 from mailward.ids import ProviderId, UserId
 from mailward.provider import certificates
 from mailward.provider import options as opt
@@ -49,8 +49,6 @@ class Extension:
         Raises InvalidArgument, NotFound.
         """
         options = dict(options)
-        if options.get("oauth") is not None:
-            raise Unimplemented("PROVIDER-oauth", "login by token is not served yet", pointer="/settings/oauth")
         if "certificate_pins" in options:
             pointer = "/settings/certificate_pins/sha256"
             options["certificate_pins"] = tuple(
@@ -97,9 +95,10 @@ class Extension:
 
 def _check_keys(options: Mapping[str, Any], secrets: Mapping[str, SecretText | None]) -> None:
     """Refuse keys that could never be used."""
-    for name in (opt.CLIENT_KEY, opt.PRIVATE_KEY):
-        if key := secrets.get(name):
-            certificates.check_key(key.reveal(), f"/{name}")
+    if key := secrets.get(opt.CLIENT_KEY):
+        certificates.check_key(key.reveal(), f"/{opt.CLIENT_KEY}")
+    if key := secrets.get(opt.PRIVATE_KEY):
+        certificates.check_signing_key(key.reveal(), f"/{opt.PRIVATE_KEY}")
     certificate, key = options.get("client_certificate"), secrets.get(opt.CLIENT_KEY)
     if certificate and key:
         certificates.check_pair(certificate, key.reveal())

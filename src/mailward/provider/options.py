@@ -1,15 +1,15 @@
 """What can be set for one SMTP provider beyond ZITADEL's wire, and how it is stored (pure)."""
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 from mailward.errors import InvalidArgument
+from mailward.transport.endpoint import parse_endpoint
 
 TLS_MODES = ("none", "starttls", "implicit", "auto")
-MECHANISMS = ("xoauth2", "oauthbearer")
 GRANTS = ("client_credentials", "refresh_token", "private_key_jwt", "jwt_bearer")
 
 #: Names under which secrets beside the password are kept.
@@ -27,6 +27,7 @@ _NEEDED = {
     "jwt_bearer": PRIVATE_KEY,
 }
 _EHLO_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.IPv]+\]")
+_THUMBPRINT = re.compile(r"[0-9A-Fa-f]{40}|[0-9A-Fa-f]{64}")
 _LIMITS_S = {"connect_s": 600, "command_s": 600, "data_s": 3600, "final_s": 3600}
 
 
@@ -38,10 +39,14 @@ class OAuthOptions:
     token_endpoint: str
     client_id: str = ""
     scopes: tuple[str, ...] = ()
-    mechanism: str = "xoauth2"  #: one of MECHANISMS
     key_id: str = ""
-    certificate_thumbprint: str = ""
+    certificate_thumbprint: str = ""  #: SHA-1 or SHA-256, in hex
     subject: str = ""
+
+    @property
+    def audience(self) -> tuple[str, str]:
+        """For whom its secrets are: they go to this token endpoint, as this client's, and nowhere else."""
+        return self.token_endpoint, self.client_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,21 +125,35 @@ def check(options: Options, secrets: Mapping[str, object]) -> None:
 def _check_oauth(oauth: OAuthOptions, secrets: Mapping[str, object]) -> None:
     if oauth.grant not in GRANTS:
         raise InvalidArgument("PROVIDER-grant", f"a grant is one of {', '.join(GRANTS)}", pointer="/settings/oauth")
-    if oauth.mechanism not in MECHANISMS:
-        raise InvalidArgument(
-            "PROVIDER-mechanism", f"a mechanism is one of {', '.join(MECHANISMS)}", pointer="/settings/oauth/mechanism"
-        )
     try:
-        parts = urlsplit(oauth.token_endpoint)
-        usable = parts.scheme in ("https", "http") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        usable = False
-    if not usable:
+        endpoint = parse_endpoint(oauth.token_endpoint)
+    except ValueError as error:
+        raise InvalidArgument("PROVIDER-endpoint", str(error), pointer="/settings/oauth/token_endpoint") from None
+    if not endpoint.is_https and not _is_loopback(endpoint.host):
         raise InvalidArgument(
-            "PROVIDER-endpoint", "this is no http or https URL", pointer="/settings/oauth/token_endpoint"
+            "PROVIDER-clear",
+            "a token endpoint has an https URL, but on loopback",
+            pointer="/settings/oauth/token_endpoint",
         )
     if not oauth.client_id:
         raise InvalidArgument("PROVIDER-client", "a client id is needed", pointer="/settings/oauth/client_id")
+    if oauth.certificate_thumbprint and not _THUMBPRINT.fullmatch(oauth.certificate_thumbprint):
+        raise InvalidArgument(
+            "PROVIDER-thumb",
+            "a thumbprint is a SHA-1 or SHA-256 in hex",
+            pointer="/settings/oauth/certificate_thumbprint",
+        )
     needed = _NEEDED[oauth.grant]
     if needed not in secrets:
-        raise InvalidArgument("PROVIDER-secret", f"the grant {oauth.grant} needs {needed}", pointer=f"/{needed}")
+        raise InvalidArgument(
+            "PROVIDER-secret",
+            f"the grant {oauth.grant} needs {needed}, also once more when token endpoint, client id or host change",
+            pointer=f"/{needed}",
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -17,6 +17,7 @@ from mailward.provider.events import (
     ProviderConfigured,
     ProviderDeactivated,
     ProviderRemoved,
+    RefreshTokenRotated,
     SMTPConfigAdded,
     SMTPConfigChanged,
     SMTPPasswordChanged,
@@ -46,6 +47,8 @@ class EmailProvidersProjection:
                 _change_password(tx, event, changed)
             case ProviderConfigured() as configured:
                 _configure(tx, event, configured)
+            case RefreshTokenRotated() as rotated:
+                _rotate_refresh_token(tx, event, rotated)
             case HTTPConfigChanged() as changed:
                 _change_http(tx, event, changed)
             case ProviderActivated() as activated:
@@ -267,6 +270,20 @@ def _configure(tx: Transaction, event: RecordedEvent, configured: ProviderConfig
         sequence=event.version,
         at=event.at_us,
     )
+    _count(tx, event, 0)
+
+
+_SECRETS = "SELECT secrets FROM email_providers WHERE instance = :instance AND id = :id"
+
+_SET_SECRETS = "UPDATE email_providers SET secrets = :secrets WHERE instance = :instance AND id = :id"
+
+
+def _rotate_refresh_token(tx: Transaction, event: RecordedEvent, rotated: RefreshTokenRotated) -> None:
+    """Replace it, and leave sequence and time: no setting changed, so connections and what is known of it stay."""
+    row = tx.fetch_one(_SECRETS, instance=event.aggregate_id, id=rotated.id)
+    if row is not None and row[0] is not None:
+        secrets = json.dumps({**json.loads(row[0]), opt.REFRESH_TOKEN: rotated.refresh_token})
+        tx.execute(_SET_SECRETS, instance=event.aggregate_id, id=rotated.id, secrets=secrets)
     _count(tx, event, 0)
 
 

@@ -1,12 +1,12 @@
 """From a stored provider to what the transport needs, its secrets opened at the last moment."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from mailward.ids import ProviderId
 from mailward.provider import hostport
 from mailward.provider import options as opt
-from mailward.provider.options import Options, tls_of
+from mailward.provider.options import OAuthOptions, Options, tls_of
 from mailward.provider.queries import StoredRelay
 from mailward.provider.routing import Hop
 from mailward.secretbox import SecretError, SecretText
@@ -62,19 +62,22 @@ class BadPort(ValueError):
 
 
 def moved(stored: StoredRelay, host: str, *, tls: bool, user: str) -> list[str]:
-    """Return the names of what differs from what the password of `stored` was entered for: it is not to be used then.
+    """Return the names of what differs from what the secret of `stored` was entered for: it is not to be used then.
 
     So whoever may change a provider, but does not know its password, cannot have it sent to a server of their own.
     """
-    if stored.bound_to is None:
+    bound_to = stored.bound_to
+    if stored.options.oauth is not None:  # Its secrets do not outlive a change of the host: see configuring.log_in_by.
+        bound_to = (stored.host, stored.tls, stored.user)
+    if bound_to is None:
         return []
     here = {"host or port": host, "the TLS mode": tls, "the user": user}
-    return [name for (name, value), bound in zip(here.items(), stored.bound_to, strict=True) if value != bound]
+    return [name for (name, value), bound in zip(here.items(), bound_to, strict=True) if value != bound]
 
 
 def moved_since(stored: StoredRelay) -> list[str]:
-    """Return what `moved` does of `stored` as it stands; nothing when its password is not what it logs in with."""
-    if not stored.user or stored.options.oauth is not None:
+    """Return what `moved` does of `stored` as it stands; nothing when it logs in with no secret."""
+    if not stored.user:
         return []
     return moved(stored, stored.host, tls=stored.tls, user=stored.user)
 
@@ -180,23 +183,23 @@ def with_options(settings: RelaySettings, stored: StoredRelay, secrets: Mapping[
         result = replace(result, messages_per_connection=options.messages_per_connection)
     if options.oauth is None:
         return result
+    return by_token(result, stored.user, options.oauth, secrets, revision=stored.sequence)
+
+
+def by_token(
+    settings: RelaySettings, user: str, oauth: OAuthOptions, secrets: Mapping[str, SecretText], *, revision: int
+) -> RelaySettings:
+    """Return `settings` with a login of `user` by token instead of a password. `secrets`: by the names in `options`."""
     return replace(
-        result,
-        user=stored.user,
+        settings,
+        user=user,
         password=None,
         old_password=None,
         oauth=OAuthSettings(
-            grant=options.oauth.grant,
-            token_endpoint=options.oauth.token_endpoint,
-            client_id=options.oauth.client_id,
-            scopes=options.oauth.scopes,
-            mechanism=options.oauth.mechanism,
+            **asdict(oauth),
             client_secret=secrets.get(opt.CLIENT_SECRET),
-            refresh_token=secrets.get(opt.REFRESH_TOKEN),
             private_key=secrets.get(opt.PRIVATE_KEY),
-            key_id=options.oauth.key_id,
-            certificate_thumbprint=options.oauth.certificate_thumbprint,
-            subject=options.oauth.subject,
+            revision=revision,
         ),
     )
 

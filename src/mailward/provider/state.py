@@ -15,11 +15,12 @@ from mailward.provider.events import (
     ProviderConfigured,
     ProviderDeactivated,
     ProviderRemoved,
+    RefreshTokenRotated,
     SMTPConfigAdded,
     SMTPConfigChanged,
     SMTPPasswordChanged,
 )
-from mailward.provider.options import NOTHING_SET, Options
+from mailward.provider.options import NOTHING_SET, REFRESH_TOKEN, Options
 from mailward.provider.payloads import Sealed
 
 T = TypeVar("T")
@@ -102,6 +103,12 @@ def evolve(state: EmailProviders, event: Event) -> EmailProviders:
             if not isinstance(provider, SMTPProvider):
                 return state
             return _with(state, event.id, replace(provider, options=event.options, secrets=event.secrets))
+        case RefreshTokenRotated():
+            provider = state.providers.get(event.id)
+            if not isinstance(provider, SMTPProvider):
+                return state
+            secrets = {**provider.secrets, REFRESH_TOKEN: event.refresh_token}
+            return _with(state, event.id, replace(provider, secrets=secrets))
         case HTTPConfigAdded():
             config = HTTPConfig(endpoint=event.endpoint, description=event.description)
             return _with(state, event.id, HTTPProvider(config, event.signing_key))

@@ -12,6 +12,7 @@ from mailward.message.mime import compose
 from mailward.provider import relay
 from mailward.provider.aggregate import BLANK
 from mailward.provider.commands import Providers
+from mailward.provider.configuring import TokenLogin
 from mailward.provider.queries import StoredRelay
 from mailward.secretbox import SecretText
 from mailward.transport.base import Deadlines, RelaySettings, TlsMode
@@ -58,6 +59,7 @@ class UnsavedTest:
     id: ProviderId = _NO_ID
     receiver: str  #: "a@b.c" or "Name <a@b.c>"
     without_auth: bool = False  #: the caller says that there is nothing to log in with (the newer `none` of the wire)
+    oauth: TokenLogin | None = None  #: log in by token; without secrets: with those of the stored provider `id`
 
 
 class BadHost(Internal):
@@ -79,14 +81,15 @@ class ProviderTests:
     async def unsaved(self, test: UnsavedTest) -> None:
         """Send a test mail through the settings in `test`; return when the server took it.
 
-        A stored password is used only with the host, port, TLS mode and user that are stored beside it: otherwise
-        FailedPrecondition, and no connection is opened. A stored provider without a password is tried without AUTH.
+        A stored secret is used only with the host, port, TLS mode, user and login by token that are stored beside it:
+        otherwise FailedPrecondition, and no connection is opened. A stored provider without a password is tried without
+        AUTH.
         Raises InvalidArgument, NotFound, FailedPrecondition, and Internal with an EMAIL id when the test fails.
         """
         if not test.receiver:
             raise InvalidArgument("SMTP-p9uy", "Email address for test not found", pointer="/receiverAddress")
-        if test.password or test.without_auth:
-            settings = self._settings(test.host, tls=test.tls, user=test.user, password=test.password, id=test.id)
+        if test.password or test.without_auth or (test.oauth is not None and test.oauth.secrets):
+            settings = self._unsaved_settings(test)
         elif not test.id:
             raise InvalidArgument("SMTP-p9kj", "Password for test not found", pointer="/password")
         else:
@@ -141,9 +144,12 @@ class ProviderTests:
         found = await self._providers.stored(test.id)
         if found is None or found.kind != "smtp":
             raise NotFound("SMTP-p9cc", _NOT_FOUND)
-        if found.password is None and found.options.oauth is None:
-            return self._settings(test.host, tls=test.tls, user=test.user, password=None, id=test.id)
-        _check_bound(relay.moved(found, test.host.strip(BLANK), tls=test.tls, user=test.user))
+        if found.password is None and found.options.oauth is None and test.oauth is None:
+            return self._unsaved_settings(test)
+        different = relay.moved(found, test.host.strip(BLANK), tls=test.tls, user=test.user)
+        if test.oauth is not None and test.oauth.oauth != found.options.oauth:
+            different.append("the login by token")
+        _check_bound(different)
         return self._stored_settings(found)
 
     def _stored_settings(self, found: StoredRelay) -> RelaySettings:
@@ -156,6 +162,12 @@ class ProviderTests:
         plain = self._settings(found.host, tls=found.tls, user=found.user, password=password, id=found.id)
         settings = relay.with_options(plain, found, self._providers.open_secrets(found))
         return replace(settings, deadlines=TEST_DEADLINES, old_password=None)
+
+    def _unsaved_settings(self, test: UnsavedTest) -> RelaySettings:
+        plain = self._settings(test.host, tls=test.tls, user=test.user, password=test.password, id=_NO_ID)
+        if test.oauth is None:
+            return plain
+        return relay.by_token(plain, test.user, test.oauth.oauth, test.oauth.secrets, revision=0)
 
     def _settings(
         self, host: str, *, tls: bool, user: str, password: SecretText | None, id: ProviderId
@@ -203,8 +215,8 @@ def _check_bound(different: Sequence[str]) -> None:
     if different:
         raise FailedPrecondition(
             "MAILWARD-SecretBound",
-            f"The stored password is only used for what it was entered for, and {' and '.join(different)} differs: "
-            "give the password in this test, or set it again.",
+            f"The stored secret is only used for what it was entered for, and {' and '.join(different)} differs: "
+            "give the secret in this test, or set it again.",
         )
 
 

@@ -8,7 +8,7 @@ from mailward.errors import MailwardError
 from mailward.provider.commands import Providers
 from mailward.provider.relay import Relay
 from mailward.provider.routing import Plan
-from mailward.transport.base import ProviderSettings
+from mailward.transport.base import ProviderSettings, RelaySettings
 
 
 class RelayWatch:
@@ -29,6 +29,11 @@ class RelayWatch:
     def settings(self) -> ProviderSettings | None:
         """Return the settings of the first provider that can be used, None when mail waits: `current` says why."""
         return self.plan[0].settings if self.plan else None
+
+    def logins(self) -> list[RelaySettings]:
+        """Return the settings of those that are logged in to by token, while mail may go through them."""
+        hops = [hop.settings for hop in self.plan]
+        return [relay for relay in hops if isinstance(relay, RelaySettings) and relay.oauth is not None]
 
     async def start(self) -> None:
         """Read once, then keep reading. Raises Unavailable when the store cannot be read at all."""

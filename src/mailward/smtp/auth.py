@@ -1,7 +1,9 @@
-"""SASL in SMTP (RFC 4954): PLAIN (RFC 4616) and LOGIN, for both sides."""
+"""SASL in SMTP (RFC 4954): PLAIN (RFC 4616), LOGIN; for clients also OAUTHBEARER (RFC 7628), XOAUTH2."""
 
 import binascii
+import json
 from base64 import b64decode, b64encode
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 MAX_RESPONSE_BYTES = 12288  #: RFC 4954 4: the longest line of an exchange
@@ -10,6 +12,7 @@ _PASSWORD_PROMPT = b64encode(b"Password:")
 
 
 MECHANISMS = ("PLAIN", "LOGIN")  #: in order of preference
+TOKEN_MECHANISMS = ("OAUTHBEARER", "XOAUTH2")  #: the same, for a login by token
 
 
 class Canceled(Exception):
@@ -77,14 +80,36 @@ def plain_message(user: str, password: str) -> bytes:
     return b"\0%b\0%b" % (user.encode(), password.encode())
 
 
-def without_secrets(text: str, user: str, password: str) -> str:
-    """Return `text` with the password of `user` as "***", in each form in which it went over the wire.
+def bearer_message(mechanism: str, user: str, token: str, host: str, port: int) -> bytes:
+    """Return the message of one of TOKEN_MECHANISMS. `host`, `port`: the server's, as they were dialled."""
+    if mechanism == "XOAUTH2":
+        return f"user={user}\1auth=Bearer {token}\1\1".encode()
+    identity = user.replace("=", "=3D").replace(",", "=2C")  # RFC 5801 4: a saslname
+    return f"n,a={identity},\1host={host}\1port={port}\1auth=Bearer {token}\1\1".encode()
+
+
+#: What each of TOKEN_MECHANISMS answers to a challenge that says why a token is refused (RFC 7628 3.2.3).
+REFUSAL_TAKEN = {"OAUTHBEARER": b64encode(b"\1"), "XOAUTH2": b""}
+
+
+def refusal_words(challenge: str) -> str:
+    """Return what a server says of a token that it refuses, e.g. "invalid_token, scope mail.send"; "" when nothing."""
+    try:
+        said = json.loads(b64decode(challenge))
+        status, scope = said.get("status", ""), said.get("scope", "")
+    except (ValueError, AttributeError, RecursionError):
+        return ""
+    return ", ".join(filter(None, [str(status), f"scope {scope}" if scope else ""]))
+
+
+def without_secrets(text: str, secrets: Iterable[bytes]) -> str:
+    """Return `text` with each of `secrets` as "***", plain or in base64.
 
     For what a server answers to AUTH: some repeat what they were told.
     """
-    for secret in (encode(plain_message(user, password)), encode(password.encode())):
-        text = text.replace(secret.decode(), "***")
-    return text.replace(password, "***") if password else text
+    for secret in filter(None, secrets):
+        text = text.replace(encode(secret).decode(), "***").replace(secret.decode(), "***")
+    return text
 
 
 def parse_plain(message: bytes) -> Credentials:

@@ -69,11 +69,14 @@ class ClientConnection:
         self.transaction: Transaction | None = None  #: the current or last one
         self.answered = Command.BANNER  #: what the last reply was to; before any, what the first one will be to
         self.is_spent = False  #: 421 was answered, or the dialogue broke: close the connection
+        self.secrets_sent: tuple[bytes, ...] = ()  #: what a login put on the wire, before base64
+        self.token_refusal = ""  #: why the server refuses a token, as it puts it; "" when it did not say
         self._ehlo_name = ehlo_name
         self._reader = ReplyReader()
         self._due: deque[Command] = deque([Command.BANNER])
         self._out: list[bytes] = []
         self._secrets: deque[bytes] = deque()  # SASL responses that the server has yet to ask for
+        self._refusal_taken: bytes | None = None  # what a challenge behind them is answered; None: it is out of place
         self._envelope: deque[bytes] = deque()  # lines not sent yet, without PIPELINING
         self._next_recipient = 0  # index of the recipient whose reply comes next
         self._needs_reset = False
@@ -139,15 +142,31 @@ class ClientConnection:
         mechanism = next((m for m in auth.MECHANISMS if m in self.offers), None)
         if mechanism is None:
             raise ValueError("neither PLAIN nor LOGIN is offered")
+        message = auth.plain_message(user, password)
+        self.secrets_sent = (message, password.encode())
         if mechanism == "PLAIN":
-            response = auth.encode(auth.plain_message(user, password))
-            if len(response) + len("AUTH PLAIN ") <= _MAX_AUTH_LINE_BYTES:
-                self._send(Command.AUTH, b"AUTH PLAIN %b\r\n" % response)
-                return
+            self._authenticate(mechanism, message)
+            return
+        self._secrets = deque([auth.encode(user.encode()), auth.encode(password.encode())])
+        self._send(Command.AUTH, b"AUTH LOGIN\r\n")
+
+    def authenticate_by_token(self, user: str, token: str, host: str, port: int) -> None:
+        """Log in by OAUTHBEARER where offered, else by XOAUTH2. Raises ValueError when neither is offered."""
+        mechanism = next((m for m in auth.TOKEN_MECHANISMS if m in self.offers), None)
+        if mechanism is None:
+            raise ValueError("neither OAUTHBEARER nor XOAUTH2 is offered")
+        self._refusal_taken = auth.REFUSAL_TAKEN[mechanism]
+        message = auth.bearer_message(mechanism, user, token, host, port)
+        self.secrets_sent = (message, token.encode())
+        self._authenticate(mechanism, message)
+
+    def _authenticate(self, mechanism: str, message: bytes) -> None:
+        """Send `message` as the initial response, or where that is too long when the server asks for it."""
+        line = b"AUTH %b %b" % (mechanism.encode(), auth.encode(message))
+        if len(line) > _MAX_AUTH_LINE_BYTES:
+            line, response = line.rsplit(b" ", 1)
             self._secrets = deque([response])
-        else:
-            self._secrets = deque([auth.encode(user.encode()), auth.encode(password.encode())])
-        self._send(Command.AUTH, b"AUTH %b\r\n" % mechanism.encode())
+        self._send(Command.AUTH, line + b"\r\n")
 
     def begin(
         self, reverse_path: str, recipients: Sequence[str], *, size: int, eight_bit: bool, smtputf8: bool
@@ -265,8 +284,14 @@ class ClientConnection:
         return Answer(command, reply)
 
     def _continue_auth(self, reply: Reply) -> None:
-        # More challenges than the mechanism has, or an error challenge: cancel, and the server says why.
-        self._send(Command.AUTH, (self._secrets.popleft() if self._secrets else b"*") + b"\r\n")
+        if self._secrets:
+            line = self._secrets.popleft()
+        elif self._refusal_taken is not None:
+            self.token_refusal = auth.refusal_words(reply.text)
+            line, self._refusal_taken = self._refusal_taken, None
+        else:  # More challenges than the mechanism has: cancel, and the server says why.
+            line = b"*"
+        self._send(Command.AUTH, line + b"\r\n")
 
     def _end(self, reply: Reply) -> Answer:
         """421: the server hangs up. Everything still due has this answer."""

@@ -38,19 +38,21 @@ class Deadlines:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OAuthSettings:
-    """Where and how to fetch a token for a login (RFC 6749, 7523). Equal settings share one token."""
+    """Where and how to fetch a token for a login (RFC 6749, 7523). Equal settings share one token.
+
+    A refresh token is not among them: the server replaces it as it likes (see tokens.RefreshTokens).
+    """
 
     grant: str  #: "client_credentials", "refresh_token", "private_key_jwt" or "jwt_bearer"
-    token_endpoint: str
-    client_id: str
+    token_endpoint: str  #: an absolute https URL; http to loopback only
+    client_id: str  #: of jwt_bearer: the issuer
     scopes: tuple[str, ...] = ()
-    mechanism: str = "xoauth2"  #: or "oauthbearer"
     client_secret: SecretText | None = None
-    refresh_token: SecretText | None = None
-    private_key: SecretText | None = None  #: PEM
-    key_id: str = ""
-    certificate_thumbprint: str = ""
-    subject: str = ""
+    private_key: SecretText | None = None  #: PEM, RSA or P-256
+    key_id: str = ""  #: "kid" of an assertion; "" = none
+    certificate_thumbprint: str = ""  #: of an assertion: hex of SHA-1 ("x5t") or SHA-256 ("x5t#S256"); "" = none
+    subject: str = ""  #: of jwt_bearer: on whose behalf; "" = nobody's
+    revision: int = 0  #: of the provider: after a change nothing of before is used
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

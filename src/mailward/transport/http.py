@@ -18,9 +18,10 @@ from mailward.transport.endpoint import parse_endpoint
 from mailward.transport.http_body import Letter, signature
 from mailward.transport.http_connection import HttpConnection
 from mailward.transport.http_judge import outcome_of, retry_after_s
+from mailward.transport.http_opening import open_connection
 from mailward.transport.judge import all_deferred
 from mailward.transport.outcome import Deferred, Fault, Outcome, Stage, Uncertain
-from mailward.transport.tls import client_context, handshake_trouble
+from mailward.transport.tls import client_context
 from mailward.transport.trouble import Trouble, local
 
 Mark = Callable[[], Awaitable[None]]
@@ -179,28 +180,7 @@ class HttpTransport:
         return outcome_of(answer.status, answer.reason, answer.body, body_ended=connection.body_ended, wait_s=wait_s)
 
     async def _open(self) -> HttpConnection:
-        endpoint, deadlines = self._endpoint, self._settings.deadlines
-        addresses = await egress.resolve(endpoint.host, endpoint.port, deadlines.connect_s, self._check)
-        sock, _ = await egress.connect(addresses, deadlines.connect_s)
-        connection = HttpConnection()
-        loop = asyncio.get_running_loop()
-        try:
-            if endpoint.is_https:
-                context = await self._client_context()
-                async with asyncio.timeout(deadlines.connect_s):
-                    await loop.create_connection(
-                        lambda: connection, sock=sock, ssl=context, server_hostname=endpoint.host
-                    )
-            else:
-                await loop.create_connection(lambda: connection, sock=sock)
-        except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError.
-            sock.close()
-            raise handshake_trouble(error) from None
-        except BaseException:
-            sock.close()
-            raise
-        connection.opened_at = time.monotonic()
-        return connection
+        return await open_connection(self._endpoint, self._settings.deadlines, self._client_context, check=self._check)
 
     async def _client_context(self) -> ssl.SSLContext:
         if self._context is None:

@@ -13,7 +13,7 @@ from mailward.transport.outcome import Fault, Stage
 from mailward.transport.trouble import Trouble, local
 
 _CHUNK_BYTES = 64 * 1024
-_KEPT_BYTES = 4096  # of an answer's body: enough to say what is wrong
+KEPT_BYTES = 4096  #: of an answer's body: enough to say what is wrong
 _MAX_HEAD_BYTES = 64 * 1024
 _MAX_BODY_BYTES = 1 << 20  # an answer that is longer is not read to its end
 _REST_S = 5.0  # how long the rest of an answer is waited for once its status is known
@@ -35,7 +35,9 @@ class Answer:
 class HttpConnection(asyncio.Protocol):
     """Belongs to one task at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept_bytes: int = KEPT_BYTES) -> None:
+        """`kept_bytes`: of an answer's body; what follows is read and dropped."""
+        self._kept_bytes = kept_bytes
         self.is_open = False
         self.is_reusable = False  #: the last answer was read to its end and the connection stays
         self.body_ended = False  #: the end of the current body may have left: the point of no return
@@ -101,8 +103,8 @@ class HttpConnection(asyncio.Protocol):
     def on_body(self, data: bytes) -> None:
         answer = self._answer
         answer.size += len(data)
-        if len(answer.body) < _KEPT_BYTES:
-            answer.body += data[: _KEPT_BYTES - len(answer.body)]
+        if len(answer.body) < self._kept_bytes:
+            answer.body += data[: self._kept_bytes - len(answer.body)]
 
     def on_message_complete(self) -> None:
         if self._answer.has_head:

@@ -2,18 +2,21 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+from mailward.secretbox import SecretText
 from mailward.smtp.auth import without_secrets
 from mailward.smtp.client import Answer
 from mailward.transport import egress
 from mailward.transport.base import RelaySettings, TlsMode
 from mailward.transport.connection import RelayConnection
 from mailward.transport.outcome import Stage
+from mailward.transport.refusal import code_of
 from mailward.transport.report import Recorder
 from mailward.transport.session import Session
 from mailward.transport.tls import check_pin, handshake_trouble, speaks_tls
+from mailward.transport.tokens import Token, Tokens
 from mailward.transport.trouble import Trouble, local, refused
 
 _PLAIN_PORTS = frozenset({25, 587})  # Where clear text comes first, and talking before the banner makes suspect.
@@ -27,13 +30,18 @@ async def open_session(
     known_tls: TlsMode | None = None,
     recorder: Recorder | None = None,
     prefer_old: bool = False,
+    tokens: Tokens | None = None,
 ) -> Session:
     """Connect, greet, encrypt and log in as `settings` say. Raises Trouble.
 
     `context`: called once TLS is needed. `known_tls`: what an earlier session used, so nothing has to be found out.
     Where the password is refused and an old one is given, that is tried on a connection of its own; `prefer_old`: the
-    other way round, because an earlier session had to.
+    other way round, because an earlier session had to. `tokens`: needed for a login by token; a token that is refused
+    and may be too old is replaced once.
     """
+    if settings.oauth is not None:
+        assert tokens is not None
+        return await _open_by_token(settings, context, check, known_tls, recorder, tokens)
     passwords = [settings.password, settings.old_password] if settings.old_password else [settings.password]
     if prefer_old:
         passwords.reverse()
@@ -48,14 +56,38 @@ async def open_session(
     return session
 
 
+async def _open_by_token(
+    settings: RelaySettings,
+    context: Callable[[], ssl.SSLContext],
+    check: egress.AddressCheck,
+    known_tls: TlsMode | None,
+    recorder: Recorder | None,
+    tokens: Tokens,
+) -> Session:
+    used: list[Token] = []
+
+    async def next_token() -> Token:
+        # A test shows what the token endpoint says now, not what an older token covers.
+        used.append(await tokens.get(settings, fresh=recorder is not None))
+        return used[-1]
+
+    try:
+        return await _open(settings, context, check, known_tls, recorder, next_token)
+    except Trouble as trouble:
+        if trouble.code != "token_rejected" or not tokens.discard(settings, used[-1]):
+            raise
+    return await _open(settings, context, check, known_tls, recorder, next_token)
+
+
 async def _open(
     settings: RelaySettings,
     context: Callable[[], ssl.SSLContext],
     check: egress.AddressCheck,
     known_tls: TlsMode | None,
     recorder: Recorder | None,
+    next_token: Callable[[], Awaitable[Token]] | None = None,
 ) -> Session:
-    opening = _Opening(settings, context, check, recorder)
+    opening = _Opening(settings, context, check, recorder, next_token)
     try:
         return await opening.run(known_tls)
     except BaseException:
@@ -72,7 +104,9 @@ class _Opening:
         context: Callable[[], ssl.SSLContext],
         check: egress.AddressCheck,
         recorder: Recorder | None,
+        next_token: Callable[[], Awaitable[Token]] | None,
     ) -> None:
+        self._next_token = next_token
         self._settings = settings
         self._context = context
         self._check = check
@@ -202,28 +236,38 @@ class _Opening:
     async def _login(self) -> None:
         settings, connection = self._settings, self._connection
         assert connection is not None and self._address is not None
-        if settings.oauth is not None:
-            raise local(Stage.AUTH, "auth_mechanism_unsupported", "4.7.0", "login by token is not served yet")
-        if not settings.user or not settings.password:
+        if self._next_token is None and not (settings.user and settings.password):
             return
         if not (connection.is_encrypted or settings.cleartext_auth or self._address.is_loopback):
-            words = "the connection is not encrypted; the password was not sent"
+            words = "the connection is not encrypted; nothing secret was sent"
             raise local(Stage.AUTH, "auth_cleartext_forbidden", "4.7.0", words)
-        offers = connection.machine.offers
-        if not offers:
+        machine = connection.machine
+        if not machine.offers:
             raise local(Stage.AUTH, "auth_not_offered", "4.7.0", "the server does not offer AUTH")
-        password = settings.password.reveal()
         try:
-            connection.machine.authenticate(settings.user, password)
+            if self._next_token is not None:
+                token = await self._fetched(self._next_token)
+                machine.authenticate_by_token(settings.user, token.reveal(), settings.host, settings.port)
+            elif settings.password:
+                machine.authenticate(settings.user, settings.password.reveal())
         except ValueError:
-            words = f"the server offers {' '.join(sorted(offers))} only"
-            raise local(Stage.AUTH, "auth_mechanism_unsupported", "4.7.0", words) from None
+            words = f"the server offers {' '.join(sorted(machine.offers))} only"
+            code = "auth_mechanism_unsupported" if self._next_token is None else "token_not_offered"
+            raise local(Stage.AUTH, code, "4.7.0", words) from None
         try:
             answer = await connection.wait(settings.deadlines.command_s)
         except Trouble as trouble:  # It may show what the server said.
-            raise trouble.worded(without_secrets(trouble.reply.text, settings.user, password)) from None
-        words = without_secrets(answer.reply.text, settings.user, password)
-        self._expect(replace(answer, reply=replace(answer.reply, text=words)), Stage.AUTH)
+            raise trouble.worded(without_secrets(trouble.reply.text, machine.secrets_sent)) from None
+        words = answer.reply.text + (f" ({machine.token_refusal})" if machine.token_refusal else "")
+        reply = replace(answer.reply, text=without_secrets(words, machine.secrets_sent))
+        if self._next_token is not None and code_of(Stage.AUTH, reply) == "auth_rejected":
+            raise Trouble(Stage.AUTH, "token_rejected", reply, from_server=True)
+        self._expect(replace(answer, reply=reply), Stage.AUTH)
+
+    async def _fetched(self, next_token: Callable[[], Awaitable[Token]]) -> SecretText:
+        token = await next_token()
+        self._note(Stage.AUTH, f"a token was issued, good for {token.expires_at - token.fetched_at:.0f} s")
+        return token.text
 
     def _check_pin(self, connection: RelayConnection) -> None:
         try:

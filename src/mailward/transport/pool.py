@@ -15,6 +15,7 @@ from mailward.transport.opening import open_session
 from mailward.transport.outcome import Accepted, Deferred, Fault, Outcome, Stage
 from mailward.transport.session import Result, Session
 from mailward.transport.tls import relay_context
+from mailward.transport.tokens import Tokens
 from mailward.transport.trouble import Trouble
 
 _OLD_PASSWORD_S = 30.0  # how long the old password goes first after the new one was refused
@@ -25,9 +26,18 @@ class SmtpTransport:
     """Transport to one relay over at most `settings.max_connections` sessions. Belongs to one event loop."""
 
     def __init__(
-        self, settings: RelaySettings, *, check: egress.AddressCheck = egress.allow_all, gate: Gate | None = None
+        self,
+        settings: RelaySettings,
+        *,
+        check: egress.AddressCheck = egress.allow_all,
+        gate: Gate | None = None,
+        tokens: Tokens | None = None,
     ) -> None:
-        """`check`: the egress policy, asked about every address before it is connected to. `gate`: see Gate."""
+        """`check`: the egress policy, asked about every address before it is connected to. `gate`: see Gate.
+
+        `tokens`: needed where `settings` say to log in by token.
+        """
+        self._tokens = tokens
         self._gate = gate
         self._settings = settings
         self._check = check
@@ -153,6 +163,7 @@ class SmtpTransport:
             check=self._check,
             known_tls=self._known_tls,
             prefer_old=now < self._old_until,
+            tokens=self._tokens,
         )
         if session.by_old_password:  # Providers lock out who keeps trying a password that they refuse.
             if now >= self._old_until:

@@ -110,15 +110,36 @@ CODES: dict[str, tuple[str, str]] = {
         "Switch TLS on: STARTTLS on port 587, implicit on 465.",
     ),
     "auth_not_offered": (
-        "A user and a password are set, but the server offers no login.",
-        "Switch TLS on (many servers offer login only then), or remove user and password.",
+        "A login is set, but the server offers none.",
+        "Switch TLS on (many servers offer login only then), or remove the login.",
     ),
     "auth_mechanism_unsupported": (
         "The server offers only login mechanisms that are not supported.",
         "Have PLAIN or LOGIN enabled at the provider.",
     ),
+    "token_not_offered": (
+        "The server offers neither OAUTHBEARER nor XOAUTH2.",
+        "Check host and port; some servers offer them over TLS only. Otherwise use a password.",
+    ),
+    "token_rejected": (
+        "The token was issued, but the mail server does not take it for this user.",
+        "Check the user (the mailbox), the scopes, and that this client may send for it; Microsoft 365 also needs SMTP "
+        "AUTH enabled for the mailbox, and for client credentials a service principal in Exchange.",
+    ),
+    "token_unavailable": (
+        "The token endpoint cannot be reached, or is in trouble itself.",
+        "Check its URL, and whether this machine may connect to it; try again later.",
+    ),
+    "token_refused": (
+        "The authorisation server issues no token for these settings.",
+        "See its words; check grant, client id, secret and scopes.",
+    ),
+    "token_unusable": (
+        "What answers there is no token endpoint, or issues tokens of another kind.",
+        "Check the URL of the token endpoint.",
+    ),
     "auth_cleartext_forbidden": (
-        "The password would travel unencrypted, so it was not sent.",
+        "The password or token would travel unencrypted, so it was not sent.",
         "Switch TLS on, or allow clear-text login for this provider.",
     ),
     "mail_refused": (
@@ -227,7 +248,7 @@ def failure_of(trouble: Trouble) -> Failure:
     """Return what `trouble` means to the operator."""
     reply = trouble.reply if trouble.from_server else None
     words = str(trouble.reply) if trouble.from_server else trouble.reply.text
-    return Failure(trouble.stage, trouble.code, reply, words, *CODES[trouble.code])
+    return Failure(trouble.stage, trouble.code, reply, words, *(trouble.advice or CODES[trouble.code]))
 
 
 def refusal(stage: Stage, reply: Reply) -> Failure:

@@ -12,21 +12,29 @@ from mailward.transport.outcome import Bounced, Deferred, Stage
 from mailward.transport.report import Failure, Recorder, Report, failure_of, refusal
 from mailward.transport.session import Result, Session
 from mailward.transport.tls import relay_context
+from mailward.transport.tokens import Tokens
 from mailward.transport.trouble import Trouble
 
 _GOODBYE_S = 2.0
 
 
 async def test(
-    settings: RelaySettings, envelope: Envelope, content: bytes, *, check: egress.AddressCheck = egress.allow_all
+    settings: RelaySettings,
+    envelope: Envelope,
+    content: bytes,
+    *,
+    check: egress.AddressCheck = egress.allow_all,
+    tokens: Tokens | None = None,
 ) -> Report:
     """Hand over one message exactly as a delivery would, on a connection of its own, and report every stage.
 
-    Raises nothing for the peer's or the network's trouble.
+    Raises nothing for the peer's or the network's trouble. `tokens`: see SmtpTransport.
     """
     recorder = Recorder(time.monotonic)
     try:
-        session = await open_session(settings, lambda: relay_context(settings), check=check, recorder=recorder)
+        session = await open_session(
+            settings, lambda: relay_context(settings), check=check, recorder=recorder, tokens=tokens
+        )
     except Trouble as trouble:
         failure = failure_of(trouble)
         recorder.note(failure.stage, failure.words, ok=False)
@@ -41,11 +49,15 @@ async def test(
     return recorder.report(found)
 
 
-async def login(settings: RelaySettings, *, check: egress.AddressCheck = egress.allow_all) -> Report:
-    """Connect and log in exactly as a delivery would, send no mail, and report every stage."""
+async def login(
+    settings: RelaySettings, *, check: egress.AddressCheck = egress.allow_all, tokens: Tokens | None = None
+) -> Report:
+    """Connect and log in exactly as a delivery would, send no mail, and report every stage. See `test`."""
     recorder = Recorder(time.monotonic)
     try:
-        session = await open_session(settings, lambda: relay_context(settings), check=check, recorder=recorder)
+        session = await open_session(
+            settings, lambda: relay_context(settings), check=check, recorder=recorder, tokens=tokens
+        )
     except Trouble as trouble:
         failure = failure_of(trouble)
         recorder.note(failure.stage, failure.words, ok=False)

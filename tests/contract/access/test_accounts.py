@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from mailward.access import assertion
+from mailward import jwt
 from mailward.access.access import Access, open_access
 from mailward.access.accounts import Accounts
 from mailward.access.assertion import BadAssertion
@@ -55,7 +55,7 @@ def _ids(first: int = 1) -> Callable[[], int]:
 def signed(file: dict[str, str], clock: Clock) -> str:
     now_s = clock.us // 1_000_000
     claims = {"iss": file["userId"], "sub": file["userId"], "aud": US, "iat": now_s, "exp": now_s + 60}
-    return assertion.sign(file["key"], file["keyId"], claims)
+    return jwt.sign(file["key"], {"kid": file["keyId"]}, claims)
 
 
 async def test_a_key_file_signs_its_user_in_until_it_is_revoked(accounts: Accounts, clock: Clock) -> None:

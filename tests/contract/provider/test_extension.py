@@ -13,9 +13,10 @@ from mailward.ids import UserId
 from mailward.provider.commands import Providers
 from mailward.provider.configuring import TokenLogin
 from mailward.provider.extension import Extension
-from mailward.provider.options import CLIENT_KEY, CLIENT_SECRET, OAuthOptions
+from mailward.provider.options import CLIENT_KEY, CLIENT_SECRET, PRIVATE_KEY, REFRESH_TOKEN, OAuthOptions
 from mailward.provider.projection import GRACE_US, EmailProvidersProjection
 from mailward.provider.queries import SMTPSettings
+from mailward.provider.refresh_tokens import StoredRefreshTokens
 from mailward.provider.relay import UnusableRelay
 from mailward.provider.testing import ProviderTests
 from mailward.secretbox import SecretText
@@ -133,6 +134,43 @@ async def test_a_login_by_token_has_its_secrets_sealed(providers: Providers, dat
     assert found.oauth is not None and found.oauth.client_secret == SecretText("canary-client")
     assert (found.user, found.password) == ("mailer", None)
     assert "canary" not in repr(await database.read(rows))
+
+
+async def test_a_refresh_token_that_is_replaced_stays_sealed_and_disturbs_nothing(
+    providers: Providers, extension: Extension, database: Database
+) -> None:
+    added = await providers.add_smtp(smtp(), OLD, EDITOR)
+    await providers.activate(added.id, EDITOR)
+    oauth = replace(OAUTH, grant="refresh_token")
+    await extension.configure(added.id, {"oauth": oauth}, {REFRESH_TOKEN: SecretText("canary-0")}, EDITOR)
+    before = (await providers.plan())[1]
+    tokens = StoredRefreshTokens(providers, EDITOR)
+
+    await tokens.replace(added.id, SecretText("canary-0"), SecretText("canary-1"))
+    await tokens.replace(added.id, SecretText("canary-0"), SecretText("canary-2"))  # Somebody was faster.
+    await tokens.replace(UNKNOWN, SecretText("canary-0"), SecretText("canary-1"))
+
+    assert await tokens.read(added.id) == SecretText("canary-1")
+    assert await tokens.read(UNKNOWN) is None
+    assert (await providers.plan())[1] == before
+    stored = await database.read(rows)
+    assert "canary" not in repr(stored)
+    await database.write(projections.rebuild, (EmailProvidersProjection(),))
+    assert await database.read(rows) == stored
+
+
+async def test_a_key_that_could_sign_no_assertion_is_refused(
+    providers: Providers, extension: Extension, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    added = await providers.add_smtp(smtp(), None, EDITOR)
+    oauth = replace(OAUTH, grant="jwt_bearer")
+    with pytest.raises(InvalidArgument) as caught:
+        await extension.configure(added.id, {"oauth": oauth}, {PRIVATE_KEY: SecretText("no pem")}, EDITOR)
+    assert caught.value.pointer == "/oauth_private_key"
+
+    key = SecretText(make_certificates(tmp_path_factory.mktemp("pem")).server.read_text())
+    view = await extension.configure(added.id, {"oauth": oauth}, {PRIVATE_KEY: key}, EDITOR)
+    assert isinstance(view.config, SMTPSettings) and view.config.options.oauth == oauth
 
 
 async def test_material_that_cannot_be_used_is_refused(

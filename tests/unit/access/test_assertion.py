@@ -8,6 +8,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.hmac import HMAC
 
+from mailward import jwt
 from mailward.access import assertion
 from mailward.access.assertion import BadAssertion
 
@@ -18,7 +19,7 @@ PRIVATE, PUBLIC = assertion.new_key()
 def text(header: dict[str, Any] | None = None, **changes: Any) -> str:
     """Return a right assertion, but for `changes` (None: left out)."""
     claims = {"iss": USER, "sub": USER, "aud": US, "iat": NOW_S, "exp": NOW_S + 3600, **changes}
-    signed = assertion.sign(PRIVATE, "key-1", {k: v for k, v in claims.items() if v is not None})
+    signed = jwt.sign(PRIVATE, {"kid": "key-1"}, {k: v for k, v in claims.items() if v is not None})
     if header is None:
         return signed
     _, payload, signature = signed.split(".")
@@ -95,7 +96,7 @@ def test_a_key_is_not_taken_for_a_shared_secret() -> None:
 def test_a_signature_of_another_key_or_none_is_refused() -> None:
     other, _ = assertion.new_key()
     claims = {"iss": USER, "sub": USER, "aud": US, "iat": NOW_S, "exp": NOW_S + 60}
-    for token in (assertion.sign(other, "key-1", claims), text().rpartition(".")[0] + "."):
+    for token in (jwt.sign(other, {"kid": "key-1"}, claims), text().rpartition(".")[0] + "."):
         with pytest.raises(BadAssertion, match="signature"):
             sign_in(token)
 

@@ -6,10 +6,11 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from mailward.api import convert
-from mailward.errors import InvalidArgument, Unimplemented
+from mailward.errors import InvalidArgument
 from mailward.ids import InstanceId, ProviderId
 from mailward.proto.zitadel import admin_pb2 as admin
 from mailward.provider.commands import Details
+from mailward.provider.options import CLIENT_SECRET, OAuthOptions, Options
 from mailward.provider.payloads import Sealed
 from mailward.provider.queries import HTTPSettings, ProviderPage, ProviderView, SMTPSettings
 from mailward.provider.state import HTTPConfig, SMTPConfig
@@ -90,9 +91,26 @@ def test_the_newer_way_to_name_a_password_wins_over_the_older(auth: dict[str, ob
     assert found == (SecretText(password) if password else None)
 
 
-def test_xoauth2_is_refused_rather_than_ignored() -> None:
-    with pytest.raises(Unimplemented):
-        convert.password_of(admin.AddEmailProviderSMTPRequest(xoauth2={"token_endpoint": "t"}))  # type: ignore[arg-type]
+def test_xoauth2_is_a_login_by_client_credentials_and_is_shown_without_its_secret() -> None:
+    client = admin.SMTPXOAuth2Auth.ClientCredentials(client_id="c", client_secret="s3cret")
+    auth = admin.SMTPXOAuth2Auth(token_endpoint="https://t.example/token", scopes=["a"], client_credentials=client)
+    request = admin.AddEmailProviderSMTPRequest(xoauth2=auth, password="not used")
+
+    login = convert.token_login_of(request)
+
+    assert login is not None and convert.password_of(request) is None
+    assert login.oauth == OAuthOptions(
+        grant="client_credentials", token_endpoint="https://t.example/token", client_id="c", scopes=("a",)
+    )
+    assert login.secrets == {CLIENT_SECRET: SecretText("s3cret")}
+    assert convert.token_login_of(admin.AddEmailProviderSMTPRequest(password="p")) is None
+    assert isinstance(SMTP.config, SMTPSettings)
+    view = replace(SMTP, config=replace(SMTP.config, options=Options(oauth=login.oauth)))
+    assert MessageToDict(convert.shown_as_email(view, None).smtp.xoauth2) == {
+        "tokenEndpoint": "https://t.example/token",
+        "scopes": ["a"],
+        "clientCredentials": {"clientId": "c"},
+    }
 
 
 # -- details ----------------------------------------------------------------------------------------------------------

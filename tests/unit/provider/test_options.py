@@ -7,14 +7,20 @@ import pytest
 
 from mailward.errors import FailedPrecondition, InvalidArgument, NotFound
 from mailward.provider import options as opt
-from mailward.provider.aggregate import AddSMTP, ChangeSMTP, decide
+from mailward.provider.aggregate import AddSMTP, ChangePassword, ChangeSMTP, decide
 from mailward.provider.certificates import pin
-from mailward.provider.configuring import Configure, OAuthChange, RotatePassword, smtp_provider
-from mailward.provider.events import ProviderConfigured, SMTPConfigChanged, SMTPPasswordChanged
+from mailward.provider.configuring import Configure, OAuthChange, RotatePassword, RotateRefreshToken, smtp_provider
+from mailward.provider.events import (
+    ProviderActivated,
+    ProviderConfigured,
+    RefreshTokenRotated,
+    SMTPConfigChanged,
+    SMTPPasswordChanged,
+)
 from mailward.provider.options import OAuthOptions, Options, tls_of
 from mailward.provider.presets import PRESETS
 from mailward.provider.state import EmailProviders, replay
-from tests.support.providers import KEY, NEW_PASSWORD, PASSWORD, A, B, added, http_added, smtp
+from tests.support.providers import KEY, NEW_KEY, NEW_PASSWORD, PASSWORD, A, B, added, http_added, smtp
 
 THERE = ("smtp.example.com:587", True, "mailer")
 OAUTH = OAuthOptions(
@@ -70,7 +76,12 @@ def test_a_tls_mode_holds_while_it_agrees_with_the_wire(tls: bool, mode: str, us
         (Options(), {opt.CLIENT_KEY: KEY}, "/settings/client_certificate"),
         (Options(oauth=OAUTH), {}, "/oauth_client_secret"),
         (Options(oauth=replace(OAUTH, grant="password")), {}, "/settings/oauth"),
-        (Options(oauth=replace(OAUTH, mechanism="plain")), {}, "/settings/oauth/mechanism"),
+        (
+            Options(oauth=replace(OAUTH, token_endpoint="http://login.example.com/t")),
+            {},
+            "/settings/oauth/token_endpoint",
+        ),
+        (Options(oauth=replace(OAUTH, certificate_thumbprint="abc")), {}, "/settings/oauth/certificate_thumbprint"),
         (Options(oauth=replace(OAUTH, token_endpoint="ftp://x")), {}, "/settings/oauth/token_endpoint"),
         (Options(oauth=replace(OAUTH, token_endpoint="https://x:99999")), {}, "/settings/oauth/token_endpoint"),
         (Options(oauth=replace(OAUTH, client_id="")), {}, "/settings/oauth/client_id"),
@@ -136,12 +147,60 @@ def test_a_login_by_token_comes_over_the_wire_and_goes_with_a_new_password() -> 
     state = replay(decide(EmailProviders(), AddSMTP(A, smtp(), None, login)))
     assert smtp_provider(state, A).options.oauth == OAUTH
 
-    kept = replay(decide(state, ChangeSMTP(A, smtp(host="other:25"))), state)
+    kept = replay(decide(state, ChangeSMTP(A, smtp(description="x"))), state)
     assert smtp_provider(kept, A).options.oauth == OAUTH
+    assert decide(kept, ChangeSMTP(A, smtp(description="x"), None, OAuthChange(OAUTH, {}))) == []
 
     ended = replay(decide(kept, ChangeSMTP(A, smtp(host="other:25"), PASSWORD)), kept)
     assert smtp_provider(ended, A).options.oauth is None
     assert smtp_provider(ended, A).secrets == {}
+
+
+BY_TOKEN = replay(decide(ONE, Configure(A, {"oauth": OAUTH}, {opt.CLIENT_SECRET: KEY})), ONE)
+ELSEWHERE = replace(OAUTH, token_endpoint="https://elsewhere.example.com/token")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        Configure(A, {"oauth": ELSEWHERE}),
+        Configure(A, {"oauth": replace(OAUTH, client_id="other")}),
+        ChangeSMTP(A, smtp(host="other:25")),
+        ChangeSMTP(A, smtp(), None, OAuthChange(ELSEWHERE, {})),
+    ],
+)
+def test_a_clients_secret_follows_to_no_other_endpoint_client_or_host(change: Configure | ChangeSMTP) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        decide(BY_TOKEN, change)
+    assert caught.value.pointer == "/oauth_client_secret"
+
+
+def test_a_login_by_token_needs_a_user() -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        decide(EmailProviders(), AddSMTP(A, smtp(user=""), None, OAuthChange(OAUTH, {opt.CLIENT_SECRET: KEY})))
+    assert caught.value.pointer == "/user"
+
+
+def test_a_password_call_ends_a_login_by_token_and_a_verified_rotation_does_not() -> None:
+    state = replay([ProviderActivated(A)], BY_TOKEN)
+
+    assert decide(state, ChangePassword(A, NEW_PASSWORD)) == [
+        SMTPPasswordChanged(A, NEW_PASSWORD),
+        ProviderConfigured(id=A, options=Options(), secrets={}),
+    ]
+    with pytest.raises(FailedPrecondition, match="token"):
+        decide(state, RotatePassword(A, NEW_PASSWORD, THERE))
+
+
+def test_a_refresh_token_is_replaced_unless_an_operator_was_faster() -> None:
+    oauth = replace(OAUTH, grant="refresh_token")
+    state = replay(decide(ONE, Configure(A, {"oauth": oauth}, {opt.REFRESH_TOKEN: KEY})), ONE)
+
+    [event] = decide(state, RotateRefreshToken(A, KEY, NEW_KEY))
+
+    assert event == RefreshTokenRotated(A, NEW_KEY)
+    assert smtp_provider(replay([event], state), A).secrets == {opt.REFRESH_TOKEN: NEW_KEY}
+    assert decide(state, RotateRefreshToken(A, NEW_KEY, KEY)) == []
 
 
 def test_a_rotation_is_decided_for_any_smtp_provider_that_logs_in() -> None:

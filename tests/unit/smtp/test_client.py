@@ -1,5 +1,6 @@
 """The client's machine: requests in, bytes out; bytes in, answers out."""
 
+from base64 import b64encode
 from itertools import pairwise
 
 import pytest
@@ -100,6 +101,51 @@ def test_a_long_plain_response_gets_a_line_of_its_own() -> None:
     assert len(connection.data_to_send()) > 600
 
 
+@pytest.mark.parametrize(
+    ("offers", "line"),
+    [
+        (b"XOAUTH2 PLAIN", b"AUTH XOAUTH2 " + b64encode(b"user=a=,b\1auth=Bearer t\1\1")),
+        (
+            b"XOAUTH2 OAUTHBEARER",
+            b"AUTH OAUTHBEARER " + b64encode(b"n,a=a=3D=2Cb,\1host=mx\1port=587\1auth=Bearer t\1\1"),
+        ),
+    ],
+)
+def test_oauthbearer_is_preferred_to_xoauth2(offers: bytes, line: bytes) -> None:
+    connection = greeted(b"250-mx\r\n250 AUTH %b\r\n" % offers)
+    connection.authenticate_by_token("a=,b", "t", "mx", 587)
+
+    assert connection.data_to_send() == line + b"\r\n"
+    assert connection.receive(b"235 ok\r\n") == Answer(Command.AUTH, Reply(235, "", "ok"))
+    with pytest.raises(ValueError, match="neither"):
+        greeted(b"250-mx\r\n250 AUTH PLAIN\r\n").authenticate_by_token("a", "t", "mx", 587)
+
+
+@pytest.mark.parametrize(("mechanism", "taken"), [(b"XOAUTH2", b"\r\n"), (b"OAUTHBEARER", b"AQ==\r\n")])
+@pytest.mark.parametrize(
+    ("challenge", "words"),
+    [
+        (b64encode(b'{"status":"401","schemes":"Bearer"}'), "401"),
+        (b64encode(b'{"status":"invalid_token","scope":"s"}'), "invalid_token, scope s"),
+        (b64encode(b"[]"), ""),
+        (b"no JSON", ""),
+    ],
+)
+def test_the_challenge_that_refuses_a_token_is_read_and_answered(
+    mechanism: bytes, taken: bytes, challenge: bytes, words: str
+) -> None:
+    connection = greeted(b"250-mx\r\n250 AUTH %b\r\n" % mechanism)
+    connection.authenticate_by_token("a", "t" * 600, "mx", 587)
+    assert connection.data_to_send() == b"AUTH %b\r\n" % mechanism
+    connection.receive(b"334 \r\n")
+    assert len(connection.data_to_send()) > 600
+
+    assert connection.receive(b"334 %b\r\n" % challenge) is None
+    assert connection.data_to_send() == taken
+    assert connection.receive(b"535 5.7.8 no\r\n") == Answer(Command.AUTH, Reply(535, "5.7.8", "no"))
+    assert connection.token_refusal == words
+
+
 def test_a_challenge_too_many_is_answered_by_canceling() -> None:
     connection = greeted(b"250-mx\r\n250 AUTH PLAIN\r\n")
     connection.authenticate("user", "secret")
@@ -171,6 +217,8 @@ def test_an_address_that_would_break_a_line_is_never_sent(address: str) -> None:
 
 
 def test_what_a_server_repeats_of_a_login_is_hidden_in_each_form_it_travelled_in() -> None:
+    connection = greeted(b"250-mx\r\n250 AUTH PLAIN\r\n")
+    connection.authenticate("ada", "s3cret")
     for secret in ("s3cret", "AGFkYQBzM2NyZXQ=", "czNjcmV0"):
-        assert without_secrets(f"535 no {secret}!", "ada", "s3cret") == "535 no ***!"
-    assert without_secrets("authentication failed", "ada", "s3cret") == "authentication failed"
+        assert without_secrets(f"535 no {secret}!", connection.secrets_sent) == "535 no ***!"
+    assert without_secrets("authentication failed", connection.secrets_sent) == "authentication failed"

@@ -123,7 +123,7 @@ class Provider(_message.Message):
     sender_name: _builtins.str
     user: _builtins.str
     auth: _builtins.str
-    """How it logs in: "none", "password", "xoauth2" or "oauthbearer"."""
+    """How it logs in: "none", "password" or "oauth"."""
     tls_mode: _builtins.str
     """As ProviderSettings.tls_mode, never empty for an SMTP provider."""
     has_client_key: _builtins.bool
@@ -210,7 +210,7 @@ class ProviderSettings(_message.Message):
     def deadlines(self) -> Global___Deadlines: ...
     @_builtins.property
     def oauth(self) -> Global___OAuth:
-        """Log in by a token instead of a password. Not served yet: UNIMPLEMENTED."""
+        """Log in by a token instead of a password: by OAUTHBEARER or, where that is not offered, XOAUTH2."""
 
     def __init__(
         self,
@@ -326,11 +326,12 @@ Global___Deadlines: _TypeAlias = Deadlines  # noqa: Y015
 
 @_typing.final
 class OAuth(_message.Message):
-    """How a token is fetched (RFC 6749) and used."""
+    """How a token is fetched (RFC 6749). Its secrets go to this token endpoint, for this client id, and are forgotten when
+    one of the two, or the provider's host, is changed without them.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    MECHANISM_FIELD_NUMBER: _builtins.int
     GRANT_FIELD_NUMBER: _builtins.int
     TOKEN_ENDPOINT_FIELD_NUMBER: _builtins.int
     CLIENT_ID_FIELD_NUMBER: _builtins.int
@@ -341,21 +342,19 @@ class OAuth(_message.Message):
     HAS_CLIENT_SECRET_FIELD_NUMBER: _builtins.int
     HAS_REFRESH_TOKEN_FIELD_NUMBER: _builtins.int
     HAS_PRIVATE_KEY_FIELD_NUMBER: _builtins.int
-    mechanism: _builtins.str
-    """Empty: "xoauth2"."""
     grant: _builtins.str
     """"client_credentials", "refresh_token", "private_key_jwt" (client credentials, the client known by a signed
     assertion, RFC 7523 2.2) or "jwt_bearer" (RFC 7523 2.1, as Google's service accounts use it). Empty: no token, log
     in by password.
     """
     token_endpoint: _builtins.str
-    """URL of the authorisation server's token endpoint."""
+    """https URL of the authorisation server's token endpoint; http on loopback only."""
     client_id: _builtins.str
     """Of jwt_bearer: the issuer, e.g. the service account's address."""
     key_id: _builtins.str
     """"kid" of the assertion; empty: none."""
     certificate_thumbprint: _builtins.str
-    """"x5t" of the assertion, which Microsoft wants; empty: none."""
+    """Of the assertion, which Microsoft wants: SHA-1 ("x5t", RS256) or SHA-256 ("x5t#S256", PS256) in hex; empty: none."""
     subject: _builtins.str
     """Of jwt_bearer: on whose behalf; empty: nobody's."""
     has_client_secret: _builtins.bool
@@ -369,7 +368,6 @@ class OAuth(_message.Message):
     def __init__(
         self,
         *,
-        mechanism: _builtins.str = ...,
         grant: _builtins.str = ...,
         token_endpoint: _builtins.str = ...,
         client_id: _builtins.str = ...,
@@ -383,7 +381,7 @@ class OAuth(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_thumbprint", b"certificate_thumbprint", "client_id", b"client_id", "grant", b"grant", "has_client_secret", b"has_client_secret", "has_private_key", b"has_private_key", "has_refresh_token", b"has_refresh_token", "key_id", b"key_id", "mechanism", b"mechanism", "scopes", b"scopes", "subject", b"subject", "token_endpoint", b"token_endpoint"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_thumbprint", b"certificate_thumbprint", "client_id", b"client_id", "grant", b"grant", "has_client_secret", b"has_client_secret", "has_private_key", b"has_private_key", "has_refresh_token", b"has_refresh_token", "key_id", b"key_id", "scopes", b"scopes", "subject", b"subject", "token_endpoint", b"token_endpoint"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -408,6 +406,7 @@ class UpdateProviderRequest(_message.Message):
     """PEM, not encrypted; empty: forget it."""
     oauth_client_secret: _builtins.str
     oauth_refresh_token: _builtins.str
+    """When the server replaces it, the new one is stored by itself."""
     oauth_private_key: _builtins.str
     """PEM, RSA or P-256."""
     @_builtins.property
