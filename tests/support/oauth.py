@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs
 
-from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from tests.support.sink import Sink
 
@@ -112,7 +112,7 @@ class TokenSink(Sink):
         taken = user == USER and token in self._tokens.good
         self.logins.append((mechanism, token, taken))
         if taken:
-            return AuthResult(success=True, auth_data=user)
+            return AuthResult(success=True, auth_data=LoginPassword(user.encode(), token.encode()))
         why = '{"status":"invalid_token","schemes":"bearer","scope":"mail.send"}'
         assert await server.challenge_auth(why) == (b"\1" if mechanism == "OAUTHBEARER" else b"")
         return AuthResult(success=False, handled=False)

@@ -111,7 +111,7 @@ CODES: dict[str, tuple[str, str]] = {
     ),
     "auth_not_offered": (
         "A login is set, but the server offers none.",
-        "Switch TLS on (many servers offer login only then), or remove the login.",
+        "Switch TLS on (many servers offer login only then), or remove user and password.",
     ),
     "auth_mechanism_unsupported": (
         "The server offers only login mechanisms that are not supported.",

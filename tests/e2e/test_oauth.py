@@ -1,0 +1,172 @@
+"""Mail by the built program to a provider that is logged in to by token."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.support.canaries import betrayed, rows_of
+from tests.support.oauth import REFRESH_TOKEN, SECRET, USER, TokenServer, TokenSink
+from tests.support.program import Program
+
+MAIL = {"from": "Example <noreply@example.com>", "to": ["ada@example.org"], "subject": "Hello", "text": "It works.\n"}
+
+
+@pytest.fixture
+def tokens() -> Iterator[TokenServer]:
+    with TokenServer() as tokens:
+        yield tokens
+
+
+@pytest.fixture
+def mailbox(tokens: TokenServer) -> Iterator[TokenSink]:
+    with TokenSink(tokens) as sink:
+        yield sink
+
+
+def as_zitadel_has_it(mailbox: TokenSink, tokens: TokenServer, secret: str = SECRET) -> dict[str, Any]:
+    """Return an email provider as ZITADEL's clients write one."""
+    client = {"clientId": "client", "clientSecret": secret}
+    return {
+        "senderAddress": "noreply@example.com",
+        "senderName": "Example",
+        "host": mailbox.address,
+        "user": USER,
+        "xoauth2": {"tokenEndpoint": tokens.url, "scopes": ["mail.send"], "clientCredentials": client},
+    }
+
+
+def add(program: Program, provider: dict[str, Any]) -> str:
+    added = program.request("POST", "/admin/v1/email/smtp", provider)
+    assert added.status == 200, added.body
+    id = str(added.json["id"])
+    assert program.request("POST", f"/admin/v1/email/{id}/_activate", {}).status == 200
+    return id
+
+
+def send(program: Program) -> str:
+    answer = program.request("POST", "/v1/messages", MAIL)
+    assert answer.status == 202, answer.body
+    return str(answer.json["id"])
+
+
+def until(done: Callable[[], object], timeout_s: float = 15.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_fifty_mails_at_once_cause_one_request_for_a_token(
+    program_on: Program, tokens: TokenServer, mailbox: TokenSink
+) -> None:
+    tokens.delay_s = 0.2
+    provider = as_zitadel_has_it(mailbox, tokens)
+    id = add(program_on, provider)
+
+    with ThreadPoolExecutor(10) as pool:
+        messages = list(pool.map(lambda _: send(program_on), range(50)))
+
+    mailbox.wait(50)
+    for message in messages:
+        program_on.wait_for_state(message, "accepted")
+    assert len(tokens.forms) == 1 and all(taken for _, _, taken in mailbox.logins)
+    assert tokens.forms[0]["client_secret"] == SECRET and tokens.forms[0]["scope"] == "mail.send"
+    shown = program_on.request("GET", f"/admin/v1/email/{id}").json["config"]["smtp"]
+    assert shown["xoauth2"] == provider["xoauth2"] | {"clientCredentials": {"clientId": "client"}}
+    assert program_on.request("GET", f"/mailward/v1/providers/{id}").json["auth"] == "oauth"
+    metrics = program_on.request("GET", "/metrics").body.decode()
+    assert f'mailward_oauth_token_fetches_total{{provider="{id}",result="issued"}} 1.0' in metrics
+
+
+def test_an_idle_gateway_renews_a_token_before_it_expires(
+    program: Program, tokens: TokenServer, mailbox: TokenSink
+) -> None:
+    tokens.lifetime_s = 2
+    add(program, as_zitadel_has_it(mailbox, tokens))
+    until(lambda: len(tokens.forms) == 2)  # and no mail has come
+    tokens.lifetime_s = 3600
+    until(lambda: len(tokens.forms) == 3)
+    tokens.good = {token for token in tokens.good if token.startswith("token-3-")}  # the others have expired
+
+    program.wait_for_state(send(program), "accepted")
+
+    assert [taken for _, _, taken in mailbox.logins] == [True]
+    assert len(tokens.forms) == 3
+
+
+def test_a_refresh_token_that_the_server_replaces_survives_a_restart_and_is_seen_nowhere(
+    program: Program, tokens: TokenServer, mailbox: TokenSink
+) -> None:
+    tokens.rotates = True
+    id = program.add_relay(mailbox.address, activate=False, user=USER)
+    oauth = {"grant": "refresh_token", "token_endpoint": tokens.url, "client_id": "client"}
+    done = program.request(
+        "PATCH",
+        f"/mailward/v1/providers/{id}",
+        {"settings": {"oauth": oauth}, "oauth_refresh_token": REFRESH_TOKEN, "oauth_client_secret": SECRET},
+    )
+    assert done.json["settings"]["oauth"] == {**oauth, "has_refresh_token": True, "has_client_secret": True}, done.body
+    program.request("POST", f"/admin/v1/smtp/{id}/_activate", {})
+    program.wait_for_state(send(program), "accepted")
+
+    program.stop()
+    program.start()
+    program.wait_for_state(send(program), "accepted")
+
+    assert [form["refresh_token"] for form in tokens.forms] == [REFRESH_TOKEN, "refresh-1"]
+    found = program.request("POST", "/admin/v1/events/_search", {"asc": True, "limit": 100}).json["events"]
+    [first, _] = [one for one in found if one["type"]["type"] == "mailward.provider.refresh_token.rotated"]
+    assert first["editor"]["userId"] != program.request("GET", "/auth/v1/users/me").json["user"]["id"]
+    secrets = {text: text.encode() for text in [SECRET, REFRESH_TOKEN, "refresh-1", "refresh-2", "x" * 500]}
+    written = rows_of("", program.data_dir) | {"log": program.log.read_bytes(), "events": repr(found).encode()}
+    assert {where: betrayed(data, secrets) for where, data in written.items() if betrayed(data, secrets)} == {}
+
+
+def test_a_wrong_secret_is_explained_by_the_command_line_and_over_zitadels_wire(
+    program: Program, tokens: TokenServer, mailbox: TokenSink
+) -> None:
+    provider = as_zitadel_has_it(mailbox, tokens, secret="wrong")
+    id = add(program, provider)
+    message = program.wait_for_state(send(program), "deferred")
+    assert "AADSTS7000215" in message["recipients"][0]["last_reply"]["text"]
+
+    remote = ["--url", f"http://127.0.0.1:{program.http_port}", "--token-file", str(program.data_dir / "owner.token")]
+    tested = program.remote_cli("provider", "test", id, "--to", "ada@example.net", *remote)
+
+    assert tested.returncode == 6
+    assert "FAILED  auth" in tested.stdout and "AADSTS7000215: Invalid client secret provided." in tested.stdout
+    assert "code:  token_refused" in tested.stderr
+    assert "the secret's id that was copied instead of its value" in tested.stderr
+    refused = program.request("POST", "/admin/v1/email/smtp/_test", provider | {"receiverAddress": "ada@example.net"})
+    assert (refused.status, refused.json["details"][0]["id"]) == (500, "EMAIL-s9kfs")
+    assert "AADSTS7000215" in refused.json["message"]
+
+    # The mail that waits leaves once the secret is right.
+    right = as_zitadel_has_it(mailbox, tokens)
+    assert program.request("PUT", f"/admin/v1/email/smtp/{id}", right).status == 200
+    tested = program.remote_cli("provider", "test", id, "--to", "ada@example.net", *remote)
+    assert tested.returncode == 0, tested.stdout
+    assert program.request("POST", f"/v1/messages/{message['id']}/retry", {}).status == 200
+    program.wait_for_state(message["id"], "accepted")
+
+
+def test_a_stored_client_secret_is_tried_with_what_it_is_stored_with_alone(
+    program: Program, tokens: TokenServer, mailbox: TokenSink
+) -> None:
+    provider = as_zitadel_has_it(mailbox, tokens)
+    id = add(program, provider)
+    until(lambda: tokens.forms)
+    provider["xoauth2"]["clientCredentials"] = {"clientId": "client"}
+    test = provider | {"id": id, "receiverAddress": "ada@example.net"}
+    assert program.request("POST", "/admin/v1/email/smtp/_test", test).status == 200
+
+    with TokenServer() as elsewhere:
+        auth = provider["xoauth2"] | {"tokenEndpoint": elsewhere.url}
+        refused = program.request("POST", "/admin/v1/email/smtp/_test", test | {"xoauth2": auth})
+        assert (refused.status, refused.json["details"][0]["id"]) == (400, "MAILWARD-SecretBound")
+        changed = program.request("PUT", f"/admin/v1/email/smtp/{id}", provider | {"xoauth2": auth})
+        assert changed.status == 400 and "oauth_client_secret" in changed.json["message"]
+        assert elsewhere.forms == []
