@@ -1,6 +1,6 @@
 """How to reach well-known providers: hosts, ports, TLS modes, logins and quirks (pure).
 
-Facts of the providers' own documentation, which each entry names. A preset is a start, not a promise: hosts change.
+A preset is a start, not a promise: hosts change. docs/howto/presets.md says which were compared with what, and when.
 """
 
 from collections.abc import Iterator
@@ -67,6 +67,11 @@ def _ses() -> Iterator[Preset]:
 _GOOGLE_TOKENS = "https://oauth2.googleapis.com/token"
 _GOOGLE_SCOPES = ("https://mail.google.com/",)
 
+_SPARKPOST_QUIRKS = (
+    "100 messages for each connection, then a new one: the default of messages_per_connection.",
+    "It wants at least 60 seconds of patience for each command.",
+)
+
 _OTHERS = (
     Preset(
         id="gmail",
@@ -91,7 +96,10 @@ _OTHERS = (
         auth=("none", "password", "xoauth2"),
         token_endpoint=_GOOGLE_TOKENS,
         scopes=_GOOGLE_SCOPES,
-        quirks=("EHLO must carry a real name; a name such as localhost is refused.",),
+        quirks=(
+            "EHLO must carry a real name; a name such as localhost is refused.",
+            "10,000 recipients a day for each user; beyond that 550 5.4.5.",
+        ),
     ),
     Preset(
         id="microsoft365",
@@ -106,7 +114,7 @@ _OTHERS = (
         scopes=("https://outlook.office365.com/.default",),
         quirks=(
             "SMTP AUTH has to be enabled for the mailbox, or login is answered 535 5.7.139.",
-            "30 messages a minute and 10,000 recipients a day, at most 3 connections.",
+            "30 messages a minute and 10,000 recipients a day; 3 connections, the fourth is answered 432 4.3.2.",
             "The sender must be the mailbox, or the mailbox must have the right to send as it.",
         ),
     ),
@@ -152,16 +160,22 @@ _OTHERS = (
         host="smtp.postmarkapp.com",
         port=587,
         hint="The server's API token is both user and password.",
-        documentation="https://postmarkapp.com/developer/user-guide/send-email-with-smtp",
-        quirks=("Broadcasts go through another host: smtp-broadcasts.postmarkapp.com.",),
+        documentation="https://postmarkapp.com/support/article/"
+        "811-what-are-the-smtp-details-api-tokens-i-should-be-using",
+        quirks=(
+            "Broadcasts go through another host: smtp-broadcasts.postmarkapp.com.",
+            "There is no port for TLS from the start.",
+        ),
     ),
     Preset(
         id="brevo",
         name="Brevo",
         host="smtp-relay.brevo.com",
-        port=587,
+        port=465,
+        tls_mode="implicit",
         hint="The login shown under SMTP & API, and an SMTP key (not an API key).",
-        documentation="https://help.brevo.com/hc/en-us/articles/7924908994450",
+        documentation="https://developers.brevo.com/docs/smtp-integration",
+        quirks=("Its documentation names 465 as the port for TLS, 587 and 2525 as unencrypted.",),
     ),
     Preset(
         id="mailjet",
@@ -179,6 +193,7 @@ _OTHERS = (
         user="SMTP_Injection",
         hint='The user is "SMTP_Injection", the password an API key with the right to send by SMTP.',
         documentation="https://developers.sparkpost.com/api/smtp/",
+        quirks=_SPARKPOST_QUIRKS,
     ),
     Preset(
         id="sparkpost-eu",
@@ -188,6 +203,7 @@ _OTHERS = (
         user="SMTP_Injection",
         hint='The user is "SMTP_Injection", the password an API key with the right to send by SMTP.',
         documentation="https://developers.sparkpost.com/api/smtp/",
+        quirks=_SPARKPOST_QUIRKS,
     ),
     Preset(
         id="resend",
@@ -225,7 +241,7 @@ _OTHERS = (
         port=465,
         tls_mode="implicit",
         hint="The whole address, and an app password.",
-        documentation="https://www.fastmail.help/hc/en-us/articles/1500000278342",
+        documentation="https://www.fastmail.com/help/technical/servernamesandports.html",
     ),
     Preset(
         id="yandex",
@@ -303,7 +319,7 @@ _OTHERS = (
         id="elastic-email",
         name="Elastic Email",
         host="smtp.elasticemail.com",
-        port=2525,
+        port=587,
         hint="An SMTP user and its password, made in the settings.",
         documentation="https://help.elasticemail.com/en/articles/4803409-smtp-settings",
     ),
@@ -313,7 +329,8 @@ _OTHERS = (
         host="mail.smtp2go.com",
         port=587,
         hint="An SMTP user and its password, made in the settings.",
-        documentation="https://support.smtp2go.com/hc/en-gb/articles/223087627",
+        documentation="https://developers.smtp2go.com/docs/smtp-relay",
+        quirks=("Regions have hosts of their own: mail-us, mail-eu, mail-eu2 and mail-au.smtp2go.com.",),
     ),
     Preset(
         id="mailersend",
@@ -321,7 +338,8 @@ _OTHERS = (
         host="smtp.mailersend.net",
         port=587,
         hint="An SMTP user of the domain and its password.",
-        documentation="https://www.mailersend.com/help/smtp-relay",
+        documentation="https://developers.mailersend.com/smtp-relay.html",
+        quirks=("What it finds wrong with a message is answered 450, as if it could be taken later.",),
     ),
     Preset(
         id="icloud",

@@ -1,6 +1,8 @@
 """Options of a provider: what is refused, and that what is stored is read as it was."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -223,3 +225,12 @@ def test_presets_are_well_formed_and_have_ids_of_their_own() -> None:
         assert preset.documentation.startswith("https://")
         assert preset.hint.endswith(".")
         assert bool(preset.token_endpoint) == ("xoauth2" in preset.auth)
+
+
+def test_the_how_to_says_of_each_preset_what_it_was_compared_with() -> None:
+    page = (Path(__file__).parents[3] / "docs/howto/presets.md").read_text()
+    told = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \| (\w+) \|", page, re.M)
+
+    others = [preset for preset in PRESETS if not preset.id.startswith("ses-")]
+    assert told[0][:1] == ("ses-…",)
+    assert told[1:] == [(preset.id, f"{preset.host}:{preset.port}", preset.tls_mode) for preset in others]
