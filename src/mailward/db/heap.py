@@ -3,8 +3,9 @@
 import contextlib
 import ctypes
 
-_M_MMAP_THRESHOLD = -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _LARGE_BYTES = 1 << 20
+_KEPT_BYTES = 4 << 20
 
 
 def return_large_blocks() -> None:
@@ -14,4 +15,7 @@ def return_large_blocks() -> None:
     keeps the memory of the largest moment for ever.
     """
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        mallopt(_M_ARENA_MAX, 1)  # One heap for all threads, which take turns anyway; each would keep its largest moment.
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)  # Pieces come and go, and would be given back each time.

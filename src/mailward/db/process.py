@@ -18,6 +18,8 @@ from mailward.db.transaction import Dialect
 from mailward.db.writer import Commit, Failed, Results
 from mailward.errors import Unavailable
 
+_SEND_BUFFER_BYTES = 4 << 20  #: the system gives what it allows: net.core.wmem_max
+
 
 class ProcessWriter(asyncio.Protocol):
     """A Writer that has `perform` run in a store process (child.py)."""
@@ -39,6 +41,8 @@ class ProcessWriter(asyncio.Protocol):
         with theirs:
             writer._process = _spawn(theirs)
         ours.setblocking(False)
+        # A commit with contents in it is handed over at once, and not a little whenever either side has a core.
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         await asyncio.get_running_loop().create_unix_connection(lambda: writer, sock=ours)
         return writer
 

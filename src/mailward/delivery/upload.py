@@ -11,7 +11,7 @@ from mailward.ids import MessageId
 from mailward.message import content
 from mailward.message.content import Piece, Uploaded
 
-_WAITING = 2  # pieces whose commit is under way: one more could only wait in memory
+_WAITING = 4  # pieces whose commit is asked for: while half of them are written, the others come
 
 
 class Upload:

@@ -5,6 +5,7 @@ comes, and the row in `contents`, which the message's own commit writes, holds o
 orphans: they are discarded when the submission is refused, and swept when nobody was left to do it.
 """
 
+from asyncio import Task, get_running_loop
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -52,12 +53,21 @@ class StoredContent:
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Yield it piece by piece, whole lines each. Raises LookupError before the last one unless all are there."""
         n, left, is_end = 0, self._size_bytes, False
-        while not is_end:
-            body, is_end = await self._database.read(read_piece, self._id, n)
-            n, left = n + 1, left - len(body)
-            if is_end and left:
-                raise LookupError(f"the content of message {self._id} is not whole")
-            yield body
+        ahead = self._begin_to_read(n)
+        try:
+            while not is_end:
+                body, is_end = await ahead
+                n, left = n + 1, left - len(body)
+                if is_end and left:
+                    raise LookupError(f"the content of message {self._id} is not whole")
+                if not is_end:
+                    ahead = self._begin_to_read(n)  # While this one is sent.
+                yield body
+        finally:
+            ahead.cancel()
+
+    def _begin_to_read(self, n: int) -> Task[tuple[bytes, bool]]:
+        return get_running_loop().create_task(self._database.read(read_piece, self._id, n))
 
     async def whole(self) -> bytes:
         """Return all of it at once. Raises LookupError when it has expired."""
@@ -87,6 +97,8 @@ def cut(content: bytes) -> Iterator[bytes]:
 
 _ADD = "INSERT INTO content_pieces (message_id, n, body) VALUES (:message_id, :n, :body)"
 
+_MAKE_ROOM = "PRAGMA shrink_memory"  # Pages of earlier pieces would fill the cache, and nobody reads them there.
+
 _PIECE = "SELECT body FROM content_pieces WHERE message_id = :id AND n = :n"
 
 _PIECES = "SELECT body FROM content_pieces WHERE message_id = :id ORDER BY n"
@@ -109,6 +121,8 @@ _SWEEP = """
 
 def add_pieces(tx: Transaction, items: list[Piece]) -> list[None]:
     """Store pieces of contents whose message will be submitted after them. For Database.batch."""
+    if tx.dialect == "sqlite":
+        tx.run(_MAKE_ROOM, ())
     tx.executemany(_ADD, [{"message_id": id, "n": n, "body": body} for id, n, body in items])
     return [None] * len(items)
 
