@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from mailward.db.checkpoints import Checkpoints
 from mailward.db.transaction import ConstraintViolated, Row, StoreFailed
 from mailward.errors import DeadlineExceeded, InvalidArgument
 
@@ -17,8 +18,9 @@ _PAGE_BYTES = 8192
 #  1,000  p99 15 to 27 ms, worst 26 to 42 ms
 #  4,000  p99 10 to 13 ms, worst 55 to 63 ms
 # 16,000  p99 12 to 15 ms, worst 200 to 222 ms
-# In quiet moments `idle` copies it, and nobody waits.
-_CHECKPOINT_PAGES = 4_000
+# So a thread copies it meanwhile (checkpoints.py), and this is for what it cannot keep up with. In quiet moments `idle`
+# copies the rest, and nobody waits.
+_CHECKPOINT_PAGES = 8_000
 _IDLE_CHECKPOINT_COMMITS = 50  # fewer are not worth an fsync of the file
 
 _CACHED_STATEMENTS = 512
@@ -59,6 +61,7 @@ class SqliteConnection:
         self._commits = 0  # since the last checkpoint of ours
         self._begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
         self._connection = self._open()
+        self._checkpoints = Checkpoints(self._open)
         self._run = self._connection.execute
 
     def _open(self) -> sqlite3.Connection:
@@ -142,6 +145,8 @@ class SqliteConnection:
     def commit(self) -> None:
         self.run("COMMIT", ())
         self._commits += 1
+        if not self._read_only:
+            self._checkpoints.committed()
 
     def rollback(self) -> None:
         self.memo.clear()
@@ -171,6 +176,7 @@ class SqliteConnection:
         self._connection.interrupt()
 
     def close(self) -> None:
+        self._checkpoints.close()
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
 
