@@ -17,7 +17,5 @@ def return_large_blocks() -> None:
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
-        mallopt(
-            _M_ARENA_MAX, 1
-        )  # One heap for all threads, which take turns anyway; each would keep its largest moment.
+        mallopt(_M_ARENA_MAX, 1)  # Threads take turns anyway; the heap of each would keep its largest moment.
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)  # Pieces come and go, and would be given back each time.
