@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import (
 from tests.support.program import Program
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-EXAMPLES = 6  #: for each operation; about as many seconds for all of them
+EXAMPLES = 4  #: for each operation; about as many seconds for all of them
 KNOWN = 3  #: providers that are there, and may be gone in the end
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -209,13 +208,3 @@ def test_message_texts_are_told_to_be_unimplemented(terraform: Terraform) -> Non
         terraform.call("SetDefaultInitMessageText", language="en", title="Welcome")
 
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-
-
-def test_a_key_file_of_somebody_else_signs_nobody_in(
-    scheme: str, gateway: Program, certificates: Certificates, tmp_path: Path
-) -> None:
-    with Program(tmp_path / "data") as other:
-        stranger = ServiceKey(other.cli("key", "create", "--role", "owner", "--name", "terraform").stdout)
-
-    with pytest.raises(OSError, match="400"):
-        sign_in(f"{scheme}://localhost:{gateway.http_port}", stranger, certificates.ca)
