@@ -169,6 +169,7 @@ def recipients_held(count: int) -> None:
 
 def queue_changed(action: str, *, editor: str, count: int, message_id: int | None = None) -> None:
     """An operator did `action` to `count` recipients."""
+    metrics.queue_changes.labels(action).inc(count)
     write("info", "queue.changed", action=action, editor=editor, count=count, message_id=message_id)
 
 
@@ -212,6 +213,16 @@ def token_failed(provider_id: str, *, code: str, text: str, advice: tuple[str, s
 def refresh_token_unsaved(provider_id: str, *, reason: str) -> None:
     """A new refresh token could not be stored yet; were this process to end now, it would be lost. It tries again."""
     write("error", "refresh_token.unsaved", provider_id=provider_id, reason=reason)
+
+
+def connection_refused(*, door: str) -> None:
+    """A connection too many is told 421 or 503. Not logged: a flood would fill the disk."""
+    metrics.connections_refused.labels(door).inc()
+
+
+def connections_limited(most: int, *, files: int) -> None:
+    """The limit on open files allows fewer connections on each port than `max_connections`."""
+    write("warning", "server.connections_limited", most=most, open_files=files)
 
 
 def authentication_failed(*, door: str, peer: str, reason: str) -> None:

@@ -59,6 +59,9 @@ _Child = TypeVar("_Child", Number, Spread)
 _Add = Callable[[list[str], _Child], None]
 
 
+FAMILIES: "list[Family[Number] | Family[Spread]]" = []  #: all that is counted here, for the reference
+
+
 class Family(Collector, Generic[_Child]):
     """A metric with its children, one for each combination of label values."""
 
@@ -72,6 +75,7 @@ class Family(Collector, Generic[_Child]):
         self._new: Callable[[], _Child] = new
         self._family: Callable[[], tuple[Metric, _Add[_Child]]] = family
         self._children: dict[tuple[str, ...], _Child] = {}
+        FAMILIES.append(self)
         REGISTRY.register(self)
 
     def labels(self, *values: str) -> _Child:
@@ -128,9 +132,10 @@ attempts = _counter("attempts_total", "Attempts per recipient, by what came of t
 attempt_duration_seconds = _histogram("attempt_duration_seconds", "From MAIL to the last reply.", _LONG, "provider")
 accept_duration_seconds = _histogram("accept_duration_seconds", "From the last byte to the commit.", _FAST, "ingress")
 time_to_sent_seconds = _histogram("time_to_sent_seconds", "From acceptance to the provider's 250.", _LONG, "lane")
-queue_recipients = _gauge("queue_recipients", "Recipients that are not in a final state.", "state")
+queue_recipients = _gauge("queue_recipients", "Recipients that are not in a final state.", "lane", "state")
 queue_oldest_seconds = _gauge("queue_oldest_seconds", "Age of the oldest recipient without a final state.", "lane")
 recipients_held = _gauge("recipients_held", "Uncertain recipients for whom an operator has to decide.").labels()
+queue_changes = _counter("queue_changes_total", "Recipients to whom operators did something.", "action")
 housekeeping_removed = _counter("housekeeping_removed_total", "Finished things removed by age.", "kind")
 provider_up = _gauge("provider_up", "1 when the last conversation with the provider worked.", "provider")
 provider_breaker_state = _gauge("provider_breaker_state", "0 closed, 1 half-open, 2 open.", "provider")
@@ -156,6 +161,7 @@ leases_lost = _counter(
 ).labels()
 nodes_buried = _counter("nodes_buried_total", "Nodes that stood still and whose leases this one recovered.").labels()
 node_rebirths = _counter("node_rebirths_total", "Times this node was thought dead and began another life.").labels()
+connections_refused = _counter("connections_refused_total", "Connections that were one too many.", "door")
 smtp_sessions = _gauge("smtp_sessions", "Open SMTP sessions at the submission door.").labels()
 http_connections = _gauge("http_connections", "Open connections on the HTTP port.").labels()
 rpc_calls = _counter("rpc_calls_total", "Calls of the API.", "protocol", "method", "code")

@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import resource
+import smtplib
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -184,6 +185,53 @@ def test_ten_thousand_connections_on_either_port_are_served_and_forgotten(progra
     print(f"idle {idle} KiB, peaks {peaks}")
     assert max(peaks) - idle < CONNECTIONS * 8  # KiB
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_where_files_are_few_a_crowd_is_told_so_and_mail_flows_all_the_same(tmp_path: Path, sink: Sink) -> None:
+    """600 open files, 800 clients at a door: those too many get 421 or 503; the other door, store and relay go on."""
+    with Program(tmp_path / "data", files=600) as program:
+        program.add_relay(sink.address)
+        token = program.token("sender")
+        doors = [
+            (program.smtp_port, b"421", send_by_http),
+            (program.http_port, b"HTTP/1.1 503", send_by_smtp),
+        ]
+        sent = []
+        for port, full, send_by_the_other in doors:
+            crowd = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(800)]
+            assert [is_told(one, full) for one in (crowd[0], crowd[-1])] == [False, True]
+            sent.append(send_by_the_other(program, token))
+            for one in crowd:
+                one.close()
+        sent += [send_by_smtp(program, token), send_by_http(program, token)]
+
+        for id in sent:
+            program.wait_for_state(id, "accepted")
+        counted = program.request("GET", "/metrics").body.decode()
+    for door in ("smtp", "http"):
+        assert f'mailward_connections_refused_total{{door="{door}"}}' in counted
+
+
+def is_told(connection: socket.socket, answer: bytes) -> bool:
+    """Return whether `connection` was turned away with `answer`; an HTTP server says nothing by itself."""
+    connection.settimeout(0.2)
+    try:
+        return connection.recv(100).startswith(answer)
+    except TimeoutError:
+        return False
+
+
+def send_by_http(program: Program, token: str) -> str:
+    return str(program.request("POST", "/v1/messages", MAIL, token=token).json["id"])
+
+
+def send_by_smtp(program: Program, token: str) -> str:
+    with smtplib.SMTP("127.0.0.1", program.smtp_port, timeout=10) as client:
+        client.login("app", token)
+        client.mail("noreply@example.com")
+        client.rcpt("ada@example.org")
+        _, words = client.data(b"From: noreply@example.com\r\nSubject: Hello\r\n\r\nIt works.\r\n")
+        return words.decode().rsplit(" ", 1)[-1]
 
 
 # -- stopping ---------------------------------------------------------------------------------------------------------

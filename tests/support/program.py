@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -41,8 +42,12 @@ def free_port() -> int:
 class Program:
     """`mailward serve` on free loopback ports. Use as a context manager; leaves no process behind."""
 
-    def __init__(self, data_dir: Path, *args: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, *args: str, env: Mapping[str, str] | None = None, files: int | None = None
+    ) -> None:
+        """`files`: how many it may have open; None: as many as we may."""
         self.data_dir = data_dir
+        self.files = files
         self.args = args
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("MAILWARD_")} | dict(env or {})
         self.log = data_dir.parent / f"{data_dir.name}.log"
@@ -78,7 +83,7 @@ class Program:
                     "--http", f"127.0.0.1:{self.http_port}", "--smtp", f"127.0.0.1:{self.smtp_port}",
                     "--hostname", "mailward.test", "--log-format", "json", *self.args,
                 ],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env, preexec_fn=self._limit_files,
             )  # fmt: skip
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
@@ -91,6 +96,10 @@ class Program:
             time.sleep(0.02)
         self.stop()
         raise RuntimeError(f"mailward serve did not start:\n{self.log.read_text()[-3000:]}")
+
+    def _limit_files(self) -> None:
+        if self.files is not None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (self.files, self.files))
 
     def stop(self, timeout_s: float = 15.0) -> int:
         """Send SIGTERM and return the exit code."""

@@ -19,12 +19,12 @@ def test_a_counter_counts_by_its_labels() -> None:
 
 
 def test_a_gauge_goes_up_and_down() -> None:
-    gauge = metrics.queue_recipients.labels("test")
+    gauge = metrics.queue_recipients.labels("test", "test")
     gauge.set(5)
     gauge.inc()
     gauge.dec(2)
 
-    assert sample("mailward_queue_recipients", state="test") == 4
+    assert sample("mailward_queue_recipients", lane="test", state="test") == 4
 
 
 def test_a_histogram_sorts_into_buckets_up_to_and_with_their_bounds() -> None:

@@ -8,6 +8,7 @@ import signal
 from typing import Any
 
 import click
+import msgspec
 import uvloop
 
 from mailward import config, log
@@ -15,6 +16,8 @@ from mailward.bootstrap.gateway import Gateway, gateway
 from mailward.cli import common
 from mailward.cli.tour import tour
 from mailward.db.heap import return_large_blocks
+
+_FILES_OF_OUR_OWN = 256  # database, log, probes, and those who are being told that there are too many
 
 _EXAMPLE = '{"senderAddress":"noreply@example.com","senderName":"Example","host":"localhost:25"}'
 
@@ -32,20 +35,34 @@ def command(settings: config.Loaded, demo: bool) -> None:
     )
     # The tour is for people who look on: what the gateway says meanwhile would bury it.
     log.configure("warning" if demo else settings.settings.log_level, console=console)
-    _allow_many_files()
+    fitting = _within(_allow_many_files(), settings.settings)
     try:
         with common.reported_errors():
-            uvloop.run(_serve(settings.settings, demo))
+            uvloop.run(_serve(fitting, demo))
     finally:
         log.flush()
 
 
-def _allow_many_files() -> None:
-    """Raise the limit on open files to what this process may have: every connection is one."""
+def _allow_many_files() -> int:
+    """Raise the limit on open files to what this process may have, and return it: every connection is one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with contextlib.suppress(OSError, ValueError):  # Some systems name a hard limit that they do not grant.
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            return hard
+    return soft
+
+
+def _within(files: int, settings: config.Settings) -> config.Settings:
+    """Return settings under which a crowd at the doors leaves files for the store and the providers.
+
+    A connection for which there is no file cannot even be told 421 or 503.
+    """
+    room = max(1, (files - _FILES_OF_OUR_OWN - settings.relay_connections) // 2)
+    if files == resource.RLIM_INFINITY or settings.max_connections <= room:
+        return settings
+    log.connections_limited(room, files=files)
+    return msgspec.structs.replace(settings, max_connections=room)
 
 
 async def _serve(settings: config.Settings, demo: bool) -> None:

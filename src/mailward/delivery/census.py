@@ -93,10 +93,9 @@ class Census:
         self._took_s = time.monotonic() - began_s
         before = 0 if self._last is None else self._last.held
         self._last = counted
-        for state in _STATES:
-            total = sum(lane.get(state, 0) for lane in counted.recipients)
-            metrics.queue_recipients.labels(state).set(total)
-        for lane, oldest in zip(LANE_NAMES, counted.oldest_at_us, strict=True):
+        for lane, recipients, oldest in zip(LANE_NAMES, counted.recipients, counted.oldest_at_us, strict=True):
+            for state in _STATES:
+                metrics.queue_recipients.labels(lane, state).set(recipients.get(state, 0))
             age_us = 0 if oldest is None else max(0, counted.at_us - oldest)
             metrics.queue_oldest_seconds.labels(lane).set(age_us / 1e6)
         metrics.recipients_held.set(counted.held)

@@ -207,7 +207,7 @@ class Outlet:
         if self._login is not None:
             self._login.release()
         now_us = self._now_us()
-        if trouble is not None:
+        if trouble is not None and trouble.fault is Fault.PROVIDER:
             self.tell(_news(trouble.stage, trouble.reply, 0.0, now_us, now_us))
         elif opened and self.breaker.entries:
             self.tell(Entered(now_us))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import cast
 
+from mailward import log
 from mailward.rpc.http import BodyLimit, Converse, Handler
 from mailward.rpc.http1 import Http1Connection
 from mailward.rpc.http2 import Http2Connection
@@ -134,6 +135,7 @@ class _Newcomer(asyncio.Protocol):
         serving.opened(self)
         self.deadline = serving.loop.time() + serving.limits.head_s
         if len(serving.connections) > serving.limits.connections or serving.draining:
+            log.connection_refused(door="http")
             transport.write(_FULL)
             transport.close()
             return

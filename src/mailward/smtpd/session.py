@@ -90,6 +90,7 @@ class Session(asyncio.Protocol):
         config = self._sessions.machine_config(is_open=self._settings.is_open_to(self._peer), is_loopback=is_loopback)
         self._machine = ServerConnection(config, tls=self._tls, on_mail=self._on_mail, on_rcpt=self._on_rcpt)
         if not self._sessions.opened(self):
+            log.connection_refused(door="smtp")
             self._transport.write(format_reply(TOO_MANY_SESSIONS))
             self._transport.close()
             return

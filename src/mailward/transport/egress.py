@@ -1,13 +1,15 @@
 """The way to a host: resolve once, ask the policy about each address, connect to just those addresses."""
 
 import asyncio
+import errno
 import ipaddress
 import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mailward.transport.outcome import Stage
+from mailward.smtp.reply import Reply
+from mailward.transport.outcome import Fault, Stage
 from mailward.transport.trouble import Trouble, local
 
 _STAGGER_S = 0.25  # RFC 8305 5: the head start of each address before the next is tried beside it
@@ -113,9 +115,15 @@ async def _connect_one(address: Address) -> socket.socket:
     return sock
 
 
+_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
 def _connect_trouble(errors: list[OSError]) -> Trouble:
     refused = all(isinstance(error, ConnectionRefusedError) for error in errors)
     words = "; ".join(dict.fromkeys(_words(error) for error in errors))
+    if any(error.errno in _OURS for error in errors):  # No fault of the provider's, whose breaker must not open.
+        reply = Reply(451, "4.3.1", f"this machine cannot connect: {words}")
+        return Trouble(Stage.CONNECT, "connect_unreachable", reply, fault=Fault.MESSAGE)
     return local(Stage.CONNECT, "connect_refused" if refused else "connect_unreachable", "4.4.1", words)
 
 
