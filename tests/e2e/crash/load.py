@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 PHASES = (
-    "in-mail", "in-rcpt", "in-data", "in-content", "in-dot", "in-after-250",
+    "in-connect", "in-ehlo", "in-auth", "in-mail", "in-rcpt", "in-data", "in-content", "in-dot", "in-after-250",
     "in-http-head", "in-http-body", "in-http-sent", "in-http-after-202",
 )  # fmt: skip
 _PATIENCE_S = 30.0
@@ -90,10 +90,11 @@ class Load:
     async def _by_smtp(self) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._smtp_port)
         try:
+            self._reach("in-connect")
             await self._expect(reader, 220)
-            await self._say(reader, writer, "EHLO load.test", 250)
+            await self._say(reader, writer, "EHLO load.test", 250, after="in-ehlo")
             credentials = base64.b64encode(f"\0load\0{self._token}".encode()).decode()
-            await self._say(reader, writer, f"AUTH PLAIN {credentials}", 235)
+            await self._say(reader, writer, f"AUTH PLAIN {credentials}", 235, after="in-auth")
             while self._going:
                 await self._one_by_smtp(reader, writer)
                 await self._pause()

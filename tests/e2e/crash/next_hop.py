@@ -16,7 +16,7 @@ import signal
 import sys
 from typing import Any
 
-PHASES = ("mail", "rcpt", "data", "content", "dot", "taken", "answered")
+PHASES = ("connect", "ehlo", "mail", "rcpt", "data", "content", "dot", "taken", "answered")
 
 _SUBJECT = re.compile(rb"^Subject: (\S+)\r?$", re.M)
 _BIG = 100_000
@@ -78,11 +78,13 @@ class NextHop:
         if self._chance(0.02):
             say("421 4.3.2 not now")
             return
+        self._reach("connect")
         say("220 next.hop.test ESMTP")
         recipients: list[str] = []
         while line := await reader.readline():
             verb = line[:4].upper()
             if verb == b"EHLO":
+                self._reach("ehlo")
                 say("250-next.hop.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 50000000")
             elif verb == b"MAIL":
                 self._reach("mail")
