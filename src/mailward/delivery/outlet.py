@@ -79,7 +79,7 @@ class Outlet:
         breaker = self.breaker
         if breaker.paused_until_us > now_us or (breaker.state is not State.CLOSED and not self.trial):
             return Standing.OUT
-        if not self.known or (self.events and not self.trial):
+        if not self.known or (not self.trial and any(map(_concerns_all, self.events))):
             return Standing.WAIT  # The others' news come with the answer to ours.
         if self.limited and not self.slots and self.retry_at_us > now_us:
             return Standing.WAIT
@@ -220,6 +220,11 @@ class Outlet:
         metrics.provider_breaker_state.labels(self.hop.id).set(_LEVEL[self.breaker.state])
         if self.breaker.state is not State.CLOSED:
             metrics.provider_up.labels(self.hop.id).set(0)
+
+
+def _concerns_all(event: Event) -> bool:
+    """Tell whether an attempt must wait until the other nodes know: a refusal in a conversation is counted only."""
+    return not (isinstance(event, Served) or (isinstance(event, Failed) and not event.entry))
 
 
 _SHORT = {"second": "s", "minute": "min", "day": "day"}

@@ -2,10 +2,14 @@
 """Which provider mail goes through when one of them fails, waits or is limited; on both engines, over real sockets."""
 
 import asyncio
-from typing import Any
+import socket
+from typing import Any, cast
+
+import pytest
 
 from mailward.db.database import Database
-from mailward.delivery.breaker import State
+from mailward.delivery.breaker import Breaker, Failed, Served, State
+from mailward.delivery.outlet import Outlet, Standing
 from mailward.delivery.views import MessageView
 from mailward.ids import ProviderId
 from mailward.provider.routing import Hop, Plan, SendLimits
@@ -162,12 +166,51 @@ async def test_a_change_of_the_settings_gives_it_a_try_at_once(database: Databas
 async def test_mail_to_a_dead_address_opens_nothing(database: Database) -> None:
     async with scripted_server({"RCPT": b"550 5.1.1 unknown\r\n"}) as server:
         async with running_gateway(database, (hop(server.port, "1"),)) as gateway:
-            ids = await asyncio.gather(*[gateway.hand_in() for _ in range(100)])
+            ids = await asyncio.gather(*[gateway.hand_in() for _ in range(500)])
             await gateway.worker.settled()
             breaker = gateway.worker._senders.outlets.all[0].breaker
             assert {tuple(states(await gateway.view(id))) for id in ids} == {("bounced",)}
 
     assert (breaker.state, breaker.entries, breaker.talks) == (State.CLOSED, 0, 0)
+
+
+async def test_without_dns_mail_waits_and_flows_by_itself_once_it_is_back(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolver, resolve = {"is_up": False}, socket.getaddrinfo
+
+    def asked(host: Any, *args: Any, **options: Any) -> Any:
+        if host != "relay.example":
+            return resolve(host, *args, **options)
+        if not resolver["is_up"]:
+            raise socket.gaierror(socket.EAI_AGAIN, "temporary failure in name resolution")
+        return resolve("127.0.0.1", *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", asked)
+    async with scripted_server() as server:
+        async with running_gateway(database, (hop(server.port, "1", host="relay.example"),)) as gateway:
+            ids = await asyncio.gather(*[gateway.hand_in() for _ in range(20)])
+            await gateway.worker.settled()
+            waiting = {states(await gateway.view(id))[0] for id in ids}
+            resolver["is_up"] = True
+            for _ in range(3):  # Until the probe, and until what was tried is due again.
+                await gateway.pass_time(31)
+            await until(gateway, *ids)
+
+    assert waiting <= {"deferred", "queued"}
+    assert len(server.contents) == 20
+
+
+def test_refusals_of_single_mails_do_not_hold_up_the_others() -> None:
+    """Only a failed login, or the wish to be left alone, makes mail wait until all nodes know."""
+    outlet = Outlet(hop(1, "1"), lambda hop, gate: cast(Any, None), lambda: NOW, lambda: None)
+    outlet.settle(Breaker(), 0)
+    standings = []
+    for event in (Failed(NOW, "530", entry=False), Served(NOW), Failed(NOW, "535", entry=True)):
+        outlet.tell(event)
+        standings.append(outlet.standing(NOW))
+
+    assert standings == [Standing.GO, Standing.GO, Standing.WAIT]
 
 
 async def test_while_it_is_out_of_rotation_all_mail_goes_to_the_next(database: Database) -> None:
@@ -203,6 +246,26 @@ async def test_what_one_node_learned_the_next_life_knows(database: Database) -> 
 
 
 # -- what providers ask for -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answer", [b"421 4.7.0 too many\r\n", b"454 4.7.0 slow down\r\n"])
+async def test_a_provider_that_says_not_now_is_left_alone_and_then_used_gently(
+    database: Database, answer: bytes
+) -> None:
+    async with scripted_server({"MAIL": [answer, b"250 ok\r\n"]}) as server:
+        async with running_gateway(database, (hop(server.port, "1", max_connections=10),)) as gateway:
+            first = await gateway.hand_in()
+            await gateway.worker.settled()
+            second = await gateway.hand_in()
+            await gateway.worker.settled()
+            tried, reason = server.connections, gateway.worker.waits_for()
+            at_a_time = gateway.worker._senders.outlets.all[0].total
+            for _ in range(3):
+                await gateway.pass_time(31)
+            await until(gateway, first, second)
+
+    assert (tried, at_a_time) == (1, 1)
+    assert "left alone" in reason
 
 
 async def test_retry_after_is_obeyed_to_the_second(database: Database) -> None:
