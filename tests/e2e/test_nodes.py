@@ -9,7 +9,7 @@ import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,12 +18,11 @@ import pytest
 from tests.e2e.crash import load
 from tests.e2e.crash.accounts import Accounts, Totals
 from tests.e2e.crash.hop import Hop
+from tests.support.cluster import DEAD_AFTER_S, Cluster
 from tests.support.databases import new_postgres_url
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.program import Program
 from tests.support.proxy import Proxy
-
-DEAD_AFTER_S = 1.2
 
 
 @pytest.fixture(scope="module")
@@ -31,26 +30,6 @@ def server() -> Iterator[PostgresServer]:
     """A PostgreSQL that may be stopped."""
     with postgres_server(fsync=False) as server:
         yield server
-
-
-class Cluster:
-    """Nodes on one database, and one key for all of them."""
-
-    def __init__(self, folder: Path, database: str) -> None:
-        self.folder = folder
-        self.database = database
-        self.stack = ExitStack()
-
-    def node(self, name: str, *, role: str = "all", database: str = "") -> Program:
-        key = self.folder / "master.key"
-        if not key.exists():
-            key.write_text("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n")
-        program = Program(
-            self.folder / name, "--database", database or self.database, "--role", role,
-            "--master-key-file", str(key), "--heartbeat-s", "0.2", "--node-dead-after-s", str(DEAD_AFTER_S),
-            "--retry-schedule-s", "1", "--uncertain-retries", "0", "--shutdown-s", "4",
-        )  # fmt: skip
-        return self.stack.enter_context(program)
 
 
 @pytest.fixture

@@ -1,0 +1,30 @@
+"""Nodes of the built program on one PostgreSQL."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.support.program import Program
+
+DEAD_AFTER_S = 1.2
+
+
+class Cluster:
+    """Nodes on one database, and one key for all of them. They end with `stack`."""
+
+    def __init__(self, folder: Path, database: str) -> None:
+        self.folder = folder
+        self.database = database
+        self.stack = ExitStack()
+
+    def node(self, name: str, *, role: str = "all", database: str = "") -> Program:
+        key = self.folder / "master.key"
+        if not key.exists():
+            key.write_text("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n")
+        program = Program(
+            self.folder / name, "--database", database or self.database, "--role", role,
+            "--master-key-file", str(key), "--heartbeat-s", "0.2", "--node-dead-after-s", str(DEAD_AFTER_S),
+            "--retry-schedule-s", "1", "--uncertain-retries", "0", "--shutdown-s", "4",
+        )  # fmt: skip
+        return self.stack.enter_context(program)
