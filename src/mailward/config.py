@@ -80,6 +80,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     smtp_open_from: Annotated[
         tuple[str, ...], Meta(description="Networks (CIDR) whose hosts may submit by SMTP without AUTH.")
     ] = ()
+    auth_failures_per_minute: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=100_000,
+            description="Failed sign-ins of one address (IPv6: /64) a minute after which further ones are refused "
+            "unseen. Loopback is never limited. 0: nobody is.",
+        ),
+    ] = 30
     relay_connections: Annotated[
         int, Meta(ge=1, le=10_000, description="Most connections to the provider at a time.")
     ] = 20

@@ -11,6 +11,8 @@ class MailwardError(Exception):
     word: ClassVar[str] = ""
     #: HTTP status in our own API; 0: that of the kind.
     http_status: ClassVar[int] = 0
+    #: Seconds after which it is worth trying again; 0: nobody knows.
+    retry_after_s: int = 0
 
     def __init__(self, id: str, message: str, *, pointer: str = "") -> None:
         """`id`: e.g. "COMMAND-E9K20hxOS9", or "" when the wire contract has none.
@@ -75,6 +77,12 @@ class LoginFailed(FailedPrecondition):
 
 class ResourceExhausted(MailwardError):
     """A limit is reached: size, rate, quota."""
+
+
+class TooManyFailures(ResourceExhausted):
+    """Wrong too often: what is offered now is not looked at."""
+
+    word = "too_many_failures"
 
 
 class TooLarge(ResourceExhausted):

@@ -173,9 +173,9 @@ def queue_changed(action: str, *, editor: str, count: int, message_id: int | Non
     write("info", "queue.changed", action=action, editor=editor, count=count, message_id=message_id)
 
 
-def provider_changed(provider_id: str, event: str, *, editor: str) -> None:
-    """An operator changed a provider. `event`: the stored event's type."""
-    write("info", "provider.changed", provider_id=provider_id, change=event, editor=editor)
+def provider_changed(provider_id: str, command: str, *, editor: str) -> None:
+    """An operator did `command`, e.g. "Activate", to a provider; `provider_id` "": to their order."""
+    write("info", "provider.changed", provider_id=provider_id, change=command, editor=editor)
 
 
 def provider_failed(provider_id: str, *, stage: str, code: str, text: str) -> None:
@@ -229,6 +229,16 @@ def authentication_failed(*, door: str, peer: str, reason: str) -> None:
     """Credentials were refused. `door`: "http", "grpc" or "smtp"."""
     metrics.authentications_failed.labels(door).inc()
     write("warning", "authentication.failed", door=door, peer=peer, reason=reason)
+
+
+def sign_in_limited(*, door: str) -> None:
+    """Credentials were refused because too many from there had been wrong. Not logged: that is what a flood is."""
+    metrics.authentications_limited.labels(door).inc()
+
+
+def address_limited(network: str, *, door: str) -> None:
+    """Too many sign-ins from `network` failed: for a while only who is known to be right is let in from there."""
+    write("warning", "authentication.limited", network=network, door=door)
 
 
 def node_buried(node: int, epoch: int, *, queued: int, uncertain: int) -> None:

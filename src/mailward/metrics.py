@@ -166,6 +166,9 @@ smtp_sessions = _gauge("smtp_sessions", "Open SMTP sessions at the submission do
 http_connections = _gauge("http_connections", "Open connections on the HTTP port.").labels()
 rpc_calls = _counter("rpc_calls_total", "Calls of the API.", "protocol", "method", "code")
 authentications_failed = _counter("authentications_failed_total", "Refused credentials.", "door")
+authentications_limited = _counter(
+    "authentications_limited_total", "Credentials refused because too many from there had been wrong.", "door"
+)
 build_info = _gauge("build_info", "Always 1; the version is the label.", "version")
 
 

@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Self, cast
 
+from mailward.access.queries import Grant
 from mailward.access.roles import MESSAGE_SEND
+from mailward.access.standing import Standing
 from mailward.access.tokens import Caller
 from mailward.db.batch import Pending
 from mailward.db.database import Database
@@ -35,6 +37,7 @@ class PretendingHouse:
         self.submitted = asyncio.Event()  #: set by each submission
         self.hold = False
         self.error: Exception | None = None  #: what a submission fails with
+        self.standing: Standing | None = None  #: of who signed in last
         self.broken: Exception | None = None  #: what authentication fails with
         self._waiting: list[tuple[asyncio.Future[MessageId], MessageId]] = []
         self._last = FIRST_ID - 1
@@ -75,10 +78,14 @@ class PretendingHouse:
     def _upload(self, id: MessageId, on_room: Callable[[], None]) -> Upload:
         return Upload(cast(Database, self), id, on_room)
 
-    async def _authenticate(self, user: str, token: str, peer: str) -> Caller | None:
+    async def _authenticate(self, user: str, token: str, peer: str) -> Standing | None:
         if self.broken is not None:
             raise self.broken
-        return TOKENS.get(token)
+        caller = TOKENS.get(token)
+        if caller is None:
+            return None
+        self.standing = Standing(Grant(caller, None, for_api=True))
+        return self.standing
 
     def _draw_id(self) -> MessageId:
         self._last += 1

@@ -1,14 +1,17 @@
 """Who may call: tokens to callers, with a memory of one second."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from mailward.access import commands, members, queries
 from mailward.access.commands import CreateToken, RevokeToken
+from mailward.access.guesses import Door, Guesses, SignIn
 from mailward.access.members import ChangeMember, MemberDetails
 from mailward.access.queries import Grant, MemberOrder, MemberRow, TokenRow, UserRow
 from mailward.access.roles import TokenRole
+from mailward.access.standing import Standing, Standings
 from mailward.access.tokens import Caller, digest, new_token
 from mailward.db.database import Database, Transaction
 from mailward.errors import InvalidArgument
@@ -35,13 +38,50 @@ class NewToken:
 class Access:
     """The one that doors ask who calls."""
 
-    def __init__(self, db: Database, ids: Callable[[], int], now_us: Callable[[], int], instance: InstanceId) -> None:
-        """`ids` draws ids of 18 digits; `now_us` gives µs since 1970."""
+    def __init__(
+        self,
+        db: Database,
+        ids: Callable[[], int],
+        now_us: Callable[[], int],
+        instance: InstanceId,
+        *,
+        failures_per_minute: int = 0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`ids` draws ids of 18 digits; `now_us` gives µs since 1970. `failures_per_minute`: see Guesses."""
         self._db = db
         self._ids = ids
         self._now_us = now_us
         self.instance = instance
         self._memory: dict[bytes, tuple[int, Grant | None]] = {}  #: by digest: when it was read, what was read
+        self.guesses = Guesses(failures_per_minute, monotonic, self._record_limited)
+        self.standings = Standings(db)
+
+    async def admit(self, token: str, door: Door, peer: str, *, for_api: bool = True) -> Caller | None:
+        """Do what `authenticate` does for somebody at `door`, within the limit on failures.
+
+        Raises TooManyFailures, Unavailable.
+        """
+        caller = self.remembered(token)
+        if caller is not None:
+            return caller
+        attempt = SignIn(door, peer, token)
+        self.guesses.check(attempt)
+        caller = await self.authenticate(token, for_api=for_api)
+        if caller is None:
+            await self.guesses.wrong(attempt, "unknown token")
+        else:
+            self.guesses.right(attempt)
+        return caller
+
+    async def sign_in(self, token: str, door: Door, peer: str) -> Standing | None:
+        """Do what `admit` does for a session, and return a standing that stays true as long as the session lasts."""
+        caller = await self.admit(token, door, peer)
+        key = digest(token)
+        if caller is None or key is None:
+            return None
+        known = self._memory.get(key)
+        return None if known is None or known[1] is None else self.standings.hold(key, known[1])
 
     async def authenticate(self, token: str, *, for_api: bool = True) -> Caller | None:
         """Return whom `token` stands for, or None when it is malformed, unknown, revoked or expired.
@@ -62,8 +102,8 @@ class Access:
             granted = await self._db.read(queries.grant, key)
             if len(memory) >= _MEMORY_SIZE:
                 memory.clear()
-            memory[key] = (now_us, granted)  # Into the memory from before the read: `forget` may have come since.
-        if granted is None or (granted.expires_at_us is not None and granted.expires_at_us <= now_us):
+            memory[key] = (now_us, granted)  # Into the memory from before the read: a change may have come since.
+        if granted is None or granted.has_expired(now_us):
             return None
         return granted.caller if granted.for_api or not for_api else None
 
@@ -75,13 +115,17 @@ class Access:
         if known is None or not 0 <= now_us - known[0] < MEMORY_US:
             return None
         granted = known[1]
-        if granted is None or (granted.expires_at_us is not None and granted.expires_at_us <= now_us):
+        if granted is None or granted.has_expired(now_us):
             return None
         return granted.caller if granted.for_api else None
 
-    def forget(self) -> None:
-        """Read everything anew: what this process just changed is seen at once."""
+    async def _changed(self) -> None:
+        """Read everything anew: what this process just changed is seen at once, in open sessions too."""
         self._memory = {}
+        await self.standings.refresh()
+
+    async def _record_limited(self, network: str, door: str) -> None:
+        await self._db.write(commands.record_limited, self.instance, network, door, self._now_us())
 
     async def create_token(
         self,
@@ -98,7 +142,7 @@ class Access:
         """
         text, command = self._new(role, name, expires_in_us, editor, text)
         row = await self._db.write(commands.create_token, command)
-        self.forget()
+        await self._changed()
         return NewToken(text, row)
 
     async def ensure_owner(self) -> NewToken | None:
@@ -111,7 +155,7 @@ class Access:
         """Revoke the token with the id `token`, or all tokens of the user called so. Raises NotFound."""
         command = RevokeToken(instance=self.instance, token=token, editor=editor, at_us=self._now_us())
         revoked = await self._db.write(commands.revoke_token, command)
-        self.forget()
+        await self._changed()
         return revoked
 
     async def add_member(self, user_id: UserId, roles: Sequence[str], editor: UserId) -> MemberDetails:
@@ -137,7 +181,7 @@ class Access:
             instance=self.instance, user_id=user_id, roles=tuple(roles), editor=editor, at_us=self._now_us()
         )
         details = await self._db.write(command, change)
-        self.forget()  # Tokens that are out already gain or lose with it.
+        await self._changed()  # Tokens that are out already gain or lose with it.
         return details
 
     async def list_members(

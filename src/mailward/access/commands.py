@@ -127,6 +127,13 @@ def revoke_token(tx: Transaction, command: RevokeToken) -> list[queries.TokenRow
     return found
 
 
+def record_limited(tx: Transaction, instance: InstanceId, network: str, door: str, at_us: int) -> None:
+    """Put on record that an address was wrong too often."""
+    version = store.version(tx, events.INSTANCE, instance, lock=True)
+    event = events.address_limited(network, door)
+    store.append(tx, events.INSTANCE, instance, version, [event], editor=SYSTEM, at_us=at_us, projections=())
+
+
 def role_of(tx: Transaction, user_id: UserId) -> TokenRole:
     """Return what an existing user was made for."""
     user = queries.user_by_id(tx, user_id)

@@ -24,6 +24,7 @@ SIGNING_KEY_ADDED = "instance.signing.key.added"  #: {keyId, publicKey (PEM), pr
 MEMBER_ADDED = "instance.member.added"  #: {userId, roles?}
 MEMBER_CHANGED = "instance.member.changed"  #: {userId, roles}
 MEMBER_REMOVED = "instance.member.removed"  #: {userId}
+ADDRESS_LIMITED = "mailward.access.address.limited"  #: {network, door}
 
 #: Keys of payloads by whose values somebody could pass for somebody: they are in the log and shown to nobody.
 HIDDEN = frozenset({"digest", "privateKey"})
@@ -103,3 +104,8 @@ def member_changed(user_id: UserId, roles: Sequence[str]) -> NewEvent:
 def member_removed(user_id: UserId) -> NewEvent:
     """The user belongs to the instance no longer."""
     return NewEvent(MEMBER_REMOVED, {"userId": user_id})
+
+
+def address_limited(network: str, door: str) -> NewEvent:
+    """Sign-ins from `network` failed too often; five such records at once, then one in ten minutes."""
+    return NewEvent(ADDRESS_LIMITED, {"network": network, "door": door})

@@ -2,6 +2,7 @@
 
 import hmac
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -27,6 +28,9 @@ class Grant:
     expires_at_us: int | None  #: None: without end
     for_api: bool  #: False: an access token that was asked for without the API's audience
 
+    def has_expired(self, now_us: int) -> bool:
+        return self.expires_at_us is not None and self.expires_at_us <= now_us
+
 
 _BY_DIGEST = """
     SELECT tokens.digest, tokens.id, tokens.role, tokens.expires_at_us, tokens.for_api,
@@ -47,6 +51,12 @@ def grant(tx: Transaction, digest: bytes) -> Grant | None:
     return Grant(
         Caller(UserId(user_id), token_id, name, roles, granted, roles_json is not None), expires_at_us, bool(for_api)
     )
+
+
+def grants(tx: Transaction, digests: Sequence[bytes]) -> dict[bytes, Grant]:
+    """Return what those of the tokens with these SHA-256 grant that there are."""
+    found = {digest: grant(tx, digest) for digest in digests}
+    return {digest: one for digest, one in found.items() if one is not None}
 
 
 @dataclass(frozen=True, slots=True)

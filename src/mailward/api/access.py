@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from google.protobuf.descriptor import MethodDescriptor
 
-from mailward import log
 from mailward.access.access import Access
+from mailward.access.guesses import Door, SignIn
 from mailward.access.roles import MESSAGE_SEND
 from mailward.access.tokens import Caller
 from mailward.api.errors import zitadel_error
@@ -78,17 +78,17 @@ class Guard:
         header = call.metadata.get("authorization", "")
         if not header:
             raise RpcError(Code.UNAUTHENTICATED, "auth header missing")
+        door: Door = "http" if call.protocol == "rest" else "grpc"
         if not header.startswith(_SCHEME) or len(header) == len(_SCHEME):
-            raise self._refusal(call, of_zitadel, "AUTH-toLo1", "invalid auth header", "invalid auth header")
-        caller = await self._access.authenticate(header[len(_SCHEME) :])
+            attempt = SignIn(door, call.peer, "")
+            self._access.guesses.check(attempt)
+            await self._access.guesses.wrong(attempt, "no bearer token")
+            raise _refusal(of_zitadel, "AUTH-toLo1", "invalid auth header", "invalid auth header")
+        caller = await self._access.admit(header[len(_SCHEME) :], door, call.peer)
         if caller is None:
             key, text = "Errors.Token.Invalid", "the token is unknown, expired or revoked"
-            raise self._refusal(call, of_zitadel, "AUTH-7fs1e", key, text)
+            raise _refusal(of_zitadel, "AUTH-7fs1e", key, text)
         return caller
-
-    def _refusal(self, call: Call, of_zitadel: bool, id: str, key: str, text: str) -> RpcError:
-        log.authentication_failed(door="http" if call.protocol == "rest" else "grpc", peer=call.peer, reason=id)
-        return zitadel_error(Code.UNAUTHENTICATED, id, key) if of_zitadel else RpcError(Code.UNAUTHENTICATED, text)
 
     def _admit(self, caller: Caller, permission: str, call: Call) -> None:
         organisation = call.metadata.get("x-zitadel-orgid", "")
@@ -100,3 +100,7 @@ class Guard:
             raise zitadel_error(Code.NOT_FOUND, "AUTHZ-cdgFk", "membership not found")
         if permission not in caller.permissions:
             raise zitadel_error(Code.PERMISSION_DENIED, "AUTH-5mWD2", "No matching permissions found")
+
+
+def _refusal(of_zitadel: bool, id: str, key: str, text: str) -> RpcError:
+    return zitadel_error(Code.UNAUTHENTICATED, id, key) if of_zitadel else RpcError(Code.UNAUTHENTICATED, text)

@@ -59,8 +59,11 @@ def to_rpc(error: MailwardError, call: Call, *, language: Callable[[], str] = la
             code_name=error.word,
             pointer=error.pointer,
             http_status=error.http_status,
+            retry_after_s=error.retry_after_s,
         )
-    return zitadel_error(code, error.id, translate(error.message, language_of(call, language())))
+    told = zitadel_error(code, error.id, translate(error.message, language_of(call, language())))
+    told.retry_after_s = error.retry_after_s
+    return told
 
 
 def zitadel_error(code: Code, id: str, text: str) -> RpcError:

@@ -7,12 +7,13 @@ from urllib.parse import parse_qsl, unquote_plus
 
 import orjson
 
-from mailward import log
+from mailward.access import assertion
 from mailward.access.access import Access
 from mailward.access.accounts import LIFETIME_S, Accounts
 from mailward.access.assertion import BadAssertion
+from mailward.access.guesses import SignIn
 from mailward.api.hosts import Hosts, base_url
-from mailward.errors import MailwardError, NotFound, Unavailable
+from mailward.errors import MailwardError, NotFound, TooManyFailures, Unavailable
 from mailward.ids import UserId
 from mailward.rpc.http import Handler, Request, Response
 
@@ -43,6 +44,7 @@ class OAuth:
     def __init__(self, access: Access, accounts: Accounts, hosts: Hosts) -> None:
         self._access = access
         self._accounts = accounts
+        self._guesses = access.guesses
         self._hosts = hosts
 
     def routes(self) -> dict[str, Handler]:
@@ -116,24 +118,32 @@ class OAuth:
     async def _by_assertion(self, request: Request, form: Mapping[str, str]) -> UserId:
         if not form.get("assertion"):
             raise Refusal("invalid_request", "assertion missing")
+        # Each assertion is another: who signed in by the key before is known by it.
+        attempt = SignIn("http", request.peer, assertion.key_id_of(form["assertion"]))
+        self._guesses.check(attempt)
         try:
-            return await self._accounts.by_assertion(form["assertion"], base_url(request))
+            user_id = await self._accounts.by_assertion(form["assertion"], base_url(request))
         except BadAssertion as fault:
-            log.authentication_failed(door="http", peer=request.peer, reason="assertion")
+            await self._guesses.wrong(attempt, "assertion")
             raise Refusal("invalid_grant", str(fault)) from None
+        self._guesses.right(attempt)
+        return user_id
 
     async def _by_secret(self, request: Request, form: Mapping[str, str]) -> UserId:
         client_id, secret = _client(request, form)
         if not client_id:
             raise Refusal("invalid_request", _NO_CLIENT)
+        attempt = SignIn("http", request.peer, secret, account=client_id)
+        self._guesses.check(attempt)
         try:
             user_id = await self._accounts.by_secret(client_id, secret)
         except NotFound as error:
-            log.authentication_failed(door="http", peer=request.peer, reason="unknown client")
+            await self._guesses.wrong(attempt, "unknown client")
             raise Refusal("invalid_client", error.message) from None
         if user_id is None:
-            log.authentication_failed(door="http", peer=request.peer, reason="secret")
+            await self._guesses.wrong(attempt, "secret")
             raise Refusal("invalid_request", "Errors.User.Machine.Secret.Invalid")
+        self._guesses.right(attempt)
         return user_id
 
     async def _introspect(self, request: Request) -> Response:
@@ -155,9 +165,8 @@ class OAuth:
         scheme, _, token = request.headers.get("authorization").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Refusal("invalid_request", "access token missing", status=401)
-        caller = await self._access.authenticate(token, for_api=False)
+        caller = await self._access.admit(token, "http", request.peer, for_api=False)
         if caller is None:
-            log.authentication_failed(door="http", peer=request.peer, reason="userinfo")
             raise Refusal("access_denied", "access token invalid", status=401)
         return _json(200, {"sub": caller.user_id})
 
@@ -171,6 +180,10 @@ def _answering(work: Callable[[Request], Awaitable[Response]]) -> Callable[[Requ
             if refusal.description:
                 body["error_description"] = refusal.description
             return _json(refusal.status, body)
+        except TooManyFailures as error:
+            answer = _json(429, {"error": "temporarily_unavailable", "error_description": error.message})
+            answer.headers.append(("retry-after", str(error.retry_after_s)))
+            return answer
         except Unavailable as error:
             return _json(503, {"error": "temporarily_unavailable", "error_description": error.message})
         except MailwardError as error:

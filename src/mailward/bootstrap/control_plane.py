@@ -44,7 +44,7 @@ async def control_plane(settings: Settings, store: Store, ids: IdSource) -> Asyn
     """Make the control plane of the instance in `store`, and keep it up to date until the block ends."""
     database, instance = store.database, store.access.instance
     secrets = secret_box(settings)
-    access = Access(database, ids, now_us, instance)
+    access = Access(database, ids, now_us, instance, failures_per_minute=settings.auth_failures_per_minute)
     providers = Providers(
         database,
         secrets,

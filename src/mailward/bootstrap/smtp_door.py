@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from ipaddress import ip_network
 from pathlib import Path
 
-from mailward.access.tokens import Caller
+from mailward.access.access import MEMORY_US
+from mailward.access.standing import Standing
 from mailward.bootstrap.control_plane import ControlPlane
 from mailward.bootstrap.data_plane import DataPlane
 from mailward.bootstrap.listening import Certificate, shown
@@ -28,8 +29,8 @@ async def smtp_door(
     Raises Unavailable when the address cannot be had, InvalidArgument for a certificate that cannot be used.
     """
 
-    async def authenticate(user: str, token: str, peer: str) -> Caller | None:
-        return await control.access.authenticate(token)  # The user name is free text.
+    async def authenticate(user: str, token: str, peer: str) -> Standing | None:
+        return await control.access.sign_in(token, "smtp", peer)  # The user name is free text.
 
     house = House(
         authenticate=authenticate,
@@ -47,7 +48,8 @@ async def smtp_door(
     except OSError as error:
         raise Unavailable("BOOT-smtp", f"cannot listen on {settings.smtp} (--smtp): {error.strerror}") from None
     try:
-        yield shown(host, number)
+        async with control.access.standings.watched(MEMORY_US / 1e6):
+            yield shown(host, number)
     finally:
         await listener.stop(settings.shutdown_s / 2)
 

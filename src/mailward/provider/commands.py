@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from mailward import log
 from mailward.db.database import Database, Transaction
 from mailward.eventstore import store
 from mailward.eventstore.event import NewEvent
@@ -366,6 +367,8 @@ class Providers:
         act = Act(instance=self._instance, editor=editor, at_us=self._now_us(), domains=self._domains)
         details = await self._database.write(execute, act, command)
         self.version += 1
+        provider_id = "" if isinstance(command, SetFailover) else command.id
+        log.provider_changed(provider_id, type(command).__name__, editor=editor)
         for listener in self._listeners:
             await listener()
         return details

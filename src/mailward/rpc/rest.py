@@ -187,6 +187,8 @@ class RestGateway:
             headers = [("Content-Type", "application/json")]
         if status == 401:
             headers.append(("WWW-Authenticate", "Bearer" if style.problems else _header_safe(error.message)))
+        if error.retry_after_s:
+            headers.append(("Retry-After", str(error.retry_after_s)))
         return Response(status, headers, b"" if request.method == "HEAD" else orjson.dumps(body))
 
     def _request_id(self, request: Request) -> str:

@@ -51,11 +51,13 @@ class RpcError(Exception):
         code_name: str = "",
         pointer: str = "",
         http_status: int = 0,
+        retry_after_s: int = 0,
     ) -> None:
         """`details`: messages beside the text, e.g. an ErrorDetail.
 
         For REST with problem documents: `code_name` is the stable word for programs ("" = the gRPC code's name in lower
         case), `pointer` the RFC 6901 pointer to the field at fault ("" = none). `http_status`: 0 = follows from `code`.
+        `retry_after_s`: when it is worth trying again; 0 = nobody knows.
         """
         super().__init__(message)
         self.code = code
@@ -64,6 +66,7 @@ class RpcError(Exception):
         self.code_name = code_name or code.name.lower()
         self.pointer = pointer
         self.http_status = http_status
+        self.retry_after_s = retry_after_s
 
 
 @dataclass(slots=True)

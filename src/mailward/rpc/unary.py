@@ -164,6 +164,8 @@ def status_fields(error: RpcError | None) -> list[tuple[str, str]]:
             status.details.append(packed)
         value = base64.b64encode(status.SerializeToString()).rstrip(b"=").decode("ascii")
         fields.append(("grpc-status-details-bin", value))
+    if error.retry_after_s:
+        fields.append(("retry-after", str(error.retry_after_s)))
     return fields
 
 

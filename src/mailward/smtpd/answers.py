@@ -13,6 +13,7 @@ from mailward.smtp.reply import Reply
 NOT_STORED = Reply(451, "4.3.0", "the message cannot be stored now, try again later")
 BAD_CREDENTIALS = Reply(535, "5.7.8", "authentication credentials invalid")
 NO_VERDICT = Reply(454, "4.7.0", "authentication is not available now, try again later")
+GOOD_NO_LONGER = Reply(421, "4.7.0", "your credentials are good no longer, authenticate anew")
 TOO_MANY_FAILURES = Reply(421, "4.7.0", "too many failed authentications")
 TOO_MANY_SESSIONS = Reply(421, "4.3.2", "too many connections, try again later")
 TOO_SLOW = Reply(421, "4.4.2", "you took too long, closing")

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from mailward.access.tokens import Caller
+from mailward.access.standing import Standing
 from mailward.delivery.submission import Submission
 from mailward.delivery.upload import Upload
 from mailward.ids import MessageId, UserId
@@ -48,8 +48,9 @@ class SmtpdSettings:
 class House:
     """The rest of the house, as the door sees it; given by the composition root."""
 
-    #: (user name as free text, token, IP address of the client) → who that is, or None for no valid token.
-    authenticate: Callable[[str, str, str], Awaitable[Caller | None]]
+    #: (user name as free text, token, IP address of the client) → who that is and may do for as long as the session
+    #: lasts, or None for no valid token. Raises TooManyFailures.
+    authenticate: Callable[[str, str, str], Awaitable[Standing | None]]
     #: Resolved after the commit; MailwardError when it was not stored.
     submit: Callable[[Submission], Future[MessageId]]
     #: Begins to store the content of a large message; the function is called whenever there is room for more of it.

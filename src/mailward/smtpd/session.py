@@ -6,7 +6,7 @@ from typing import Protocol, cast
 
 from mailward import log
 from mailward.access.roles import MESSAGE_SEND
-from mailward.access.tokens import Caller
+from mailward.access.standing import Standing
 from mailward.delivery.submission import Submission
 from mailward.errors import MailwardError, refusal_reason
 from mailward.ids import MessageId, UserId, format_message_id
@@ -16,10 +16,10 @@ from mailward.smtp.auth import Credentials
 from mailward.smtp.events import Closed, Event, MessageReceived, MessageRefused, PieceReceived, StartTls
 from mailward.smtp.reply import Reply, format_reply
 from mailward.smtp.server import ServerConfig, ServerConnection
-from mailward.smtpd import intake
+from mailward.smtpd import intake, sign_in
 from mailward.smtpd.answers import (
     BAD_CREDENTIALS,
-    NO_VERDICT,
+    GOOD_NO_LONGER,
     NOT_STORED,
     SHUTTING_DOWN,
     TOO_MANY_FAILURES,
@@ -66,6 +66,7 @@ class Session(asyncio.Protocol):
         self._machine: ServerConnection
         self._peer = ""
         self._caller: UserId | None = None
+        self._standing: Standing | None = None  # the caller's, from AUTH on
         self._reverse_path = ""
         self._recipients: list[str] = []  # in A-labels, in step with those the machine accepted
         self._traced: tuple[str, bool, bool, UserId | None] | None = None
@@ -154,6 +155,9 @@ class Session(asyncio.Protocol):
 
     def _on_mail(self, path: str, parameters: dict[str, str]) -> Reply | None:
         self._recipients = []
+        if self._standing is not None and not self._standing.permits(MESSAGE_SEND, self._house.now_us()):
+            log.authentication_failed(door="smtp", peer=self._peer, reason="good no longer")
+            return GOOD_NO_LONGER
         try:
             self._reverse_path = parse_addr_spec(path).addr_spec if path else ""
         except MailwardError as error:
@@ -285,29 +289,17 @@ class Session(asyncio.Protocol):
     # AUTH and TLS
 
     async def _authenticate(self, offered: Credentials) -> None:
-        caller: Caller | None = None
-        reason = "unknown token"
-        try:
-            if offered.authzid in ("", offered.authcid):
-                async with asyncio.timeout(self._settings.command_s):
-                    caller = await self._house.authenticate(offered.authcid, offered.password, self._peer)
-            else:
-                reason = "another authorization identity"
-        except Exception as error:
-            log.authentication_failed(door="smtp", peer=self._peer, reason=type(error).__name__)
-            self._go_on(self._machine.reject(NO_VERDICT))
-            return
-        if caller is not None and MESSAGE_SEND in caller.permissions:
-            self._caller = caller.user_id
+        found = await sign_in.verdict(self._house, offered, self._peer, within_s=self._settings.command_s)
+        if isinstance(found, Standing):
+            self._standing, self._caller = found, found.caller.user_id
             self._go_on(self._machine.accept())
             return
-        log.authentication_failed(door="smtp", peer=self._peer, reason=reason if caller is None else "may not send")
-        self._auth_failures += 1
-        await asyncio.sleep(self._settings.auth_delay_s * self._auth_failures)
-        if self._auth_failures >= self._settings.max_auth_failures:
-            self._go_on(self._machine.reject(TOO_MANY_FAILURES))
-        else:
-            self._go_on(self._machine.reject(BAD_CREDENTIALS))
+        if found is BAD_CREDENTIALS:
+            self._auth_failures += 1
+            await asyncio.sleep(self._settings.auth_delay_s * self._auth_failures)
+            if self._auth_failures >= self._settings.max_auth_failures:
+                found = TOO_MANY_FAILURES
+        self._go_on(self._machine.reject(found))
 
     async def _start_tls(self) -> None:
         assert self._transport is not None and self._settings.tls is not None
@@ -327,7 +319,7 @@ class Session(asyncio.Protocol):
             self.abort()  # The client went away meanwhile.
             return
         self._transport = transport
-        self._caller = None
+        self._caller = self._standing = None
         self._machine.tls_started()
         self._deadline = self._loop.time() + self._settings.command_s
         early, self._handshaking, self._early = self._early, False, b""

@@ -1,5 +1,6 @@
 """Tokens, users and memberships on both engines."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
@@ -9,7 +10,7 @@ import pytest
 from mailward.access import commands, events, queries
 from mailward.access.access import MEMORY_US, Access, open_access
 from mailward.access.projection import AccessProjection
-from mailward.access.roles import TokenRole
+from mailward.access.roles import MESSAGE_SEND, TokenRole
 from mailward.access.tokens import Caller, new_token
 from mailward.db.database import Database, Transaction
 from mailward.errors import AlreadyExists, InvalidArgument, NotFound
@@ -258,3 +259,51 @@ def rebuild(tx: Transaction, recorded: list[RecordedEvent]) -> None:
     projection.reset(tx)
     for event in recorded:
         projection.apply(tx, event)
+
+
+# -- open sessions ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_session_loses_its_standing_with_the_answer_to_the_revocation(world: World) -> None:
+    made = await world.access.create_token(TokenRole.SENDER, "app")
+    standing = await world.access.sign_in(made.text, "smtp", "127.0.0.1")
+    assert standing is not None and standing.permits(MESSAGE_SEND, world.clock[0])
+
+    await world.access.revoke_token("app")
+
+    assert not standing.permits(MESSAGE_SEND, world.clock[0])
+    assert await world.access.sign_in(made.text, "smtp", "127.0.0.1") is None
+
+
+async def test_a_session_loses_its_standing_when_its_token_expires_or_its_membership_ends(world: World) -> None:
+    app = await world.access.create_token(TokenRole.SENDER, "app", expires_in_us=DAY_US)
+    owner = await world.access.create_token(TokenRole.OWNER, "boss")
+    sessions = [await world.access.sign_in(made.text, "smtp", "127.0.0.1") for made in (app, owner)]
+    assert [one is not None and one.permits(MESSAGE_SEND, world.clock[0]) for one in sessions] == [True, True]
+
+    await world.access.remove_member(owner.row.user_id, commands.SYSTEM)
+    world.pass_us(DAY_US)
+
+    assert [one is not None and one.permits(MESSAGE_SEND, world.clock[0]) for one in sessions] == [False, False]
+
+
+async def test_a_session_loses_its_standing_by_another_node_at_the_next_look(world: World) -> None:
+    made = await world.access.create_token(TokenRole.SENDER, "app")
+    other = await world.other_process()
+    standing = await other.sign_in(made.text, "smtp", "127.0.0.1")
+    assert standing is not None
+    async with other.standings.watched(0.005):
+        await world.access.revoke_token("app")
+        async with asyncio.timeout(5):
+            while standing.permits(MESSAGE_SEND, world.clock[0]):
+                await asyncio.sleep(0.005)
+
+
+async def test_sessions_keep_their_standing_while_the_store_cannot_be_read(world: World) -> None:
+    made = await world.access.create_token(TokenRole.SENDER, "app")
+    standing = await world.access.sign_in(made.text, "smtp", "127.0.0.1")
+    await world.database.aclose()
+
+    await world.access.standings.refresh()
+
+    assert standing is not None and standing.permits(MESSAGE_SEND, world.clock[0])

@@ -5,12 +5,15 @@ from itertools import count
 
 import pytest
 
+from mailward.access import events
 from mailward.access.access import Access, open_access
 from mailward.access.roles import TokenRole
 from mailward.access.tokens import Caller, new_token
 from mailward.api.access import Guard
+from mailward.api.errors import on_error
 from mailward.api.health import Health
 from mailward.db.database import Database
+from mailward.eventstore.search import Search, search
 from mailward.proto.grpc.health.v1 import health_pb2
 from mailward.proto.mailward.v1 import messages_pb2
 from mailward.proto.zitadel import admin_pb2
@@ -18,6 +21,7 @@ from mailward.rpc.service import Call, Code, Registry, RpcError
 
 ADMIN = "/zitadel.admin.v1.AdminService"
 MESSAGES = "/mailward.v1.MessageService"
+NOW_US = 1_790_000_000_000_000
 SMTP_CONFIG = {"sender_address": "a@example.com", "sender_name": "A", "host": "mail.example.com:25"}
 
 #: The guard asks the access room, which has its own tests on both engines.
@@ -31,6 +35,7 @@ class Door:
     access: Access
     registry: Registry
     callers: list[object] = field(default_factory=list)
+    peer: str = ""
 
     async def token(self, role: str) -> str:
         return (await self.access.create_token(TokenRole(role), role)).text
@@ -41,7 +46,7 @@ class Door:
         metadata |= {name.replace("_", "-"): str(fields.pop(name)) for name in [*fields] if name.startswith("x_")}
         found = self.registry.method(method)
         assert found is not None
-        call = Call(method, metadata, "rest")
+        call = Call(method, metadata, "rest", self.peer)
         with pytest.raises(RpcError) as refused:
             await self.registry.call(found, found.request(**fields), call)
         self.callers.append(call.caller)
@@ -50,8 +55,10 @@ class Door:
 
 @pytest.fixture
 async def door(database: Database) -> Door:
-    access = await open_access(database, count(100_000_000_000_000_000).__next__, lambda: 1_790_000_000_000_000)
-    registry = Registry(Guard(access))
+    made = await open_access(database, count(100_000_000_000_000_000).__next__, lambda: NOW_US)
+    ids = count(200_000_000_000_000_000).__next__
+    access = Access(database, ids, lambda: NOW_US, made.instance, failures_per_minute=3, monotonic=lambda: 0.0)
+    registry = Registry(Guard(access), on_error)
     registry.add(admin_pb2.DESCRIPTOR.services_by_name["AdminService"], object())
     registry.add(messages_pb2.DESCRIPTOR.services_by_name["MessageService"], object())
     registry.add(health_pb2.DESCRIPTOR.services_by_name["Health"], Health(lambda: True, ["mailward.v1.MessageService"]))
@@ -82,6 +89,30 @@ async def test_a_token_that_nobody_has_is_invalid(door: Door, token: str) -> Non
     error = await door.call(f"{ADMIN}/GetSMTPConfig", authorization=f"Bearer {token}")
 
     assert told(error) == (Code.UNAUTHENTICATED, "Errors.Token.Invalid (AUTH-7fs1e)", ["AUTH-7fs1e"])
+
+
+@pytest.mark.parametrize("service", [f"{ADMIN}/GetSMTPConfig", f"{MESSAGES}/ListMessages"])
+async def test_who_was_wrong_too_often_waits_but_a_token_that_works_goes_on(door: Door, service: str) -> None:
+    owner = await door.token("owner")
+    door.peer = "198.51.100.7:4711"
+    await door.call(service, authorization=f"Bearer {owner}")
+    wrong = [await door.call(service, authorization=f"Bearer {new_token()}") for _ in range(4)]
+    right = await door.call(service, authorization=f"Bearer {owner}")
+    newcomer = await door.call(service, authorization=f"Bearer {await door.token('viewer')}")
+
+    assert [error.code for error in wrong] == [Code.UNAUTHENTICATED] * 3 + [Code.RESOURCE_EXHAUSTED]
+    assert (wrong[-1].retry_after_s, told(wrong[-1])[2]) == (20, ["ACCESS-Gs5Lm"])
+    assert right.code is Code.UNIMPLEMENTED
+    assert newcomer.code is Code.RESOURCE_EXHAUSTED
+
+
+async def test_an_address_that_was_wrong_too_often_is_on_record_once(door: Door, database: Database) -> None:
+    door.peer = "[2001:db8::7]:4711"
+    for header in ("Basic YTpi", "Bearer x", f"Bearer {new_token()}", "Bearer y", "Bearer z"):
+        await door.call(f"{ADMIN}/GetSMTPConfig", authorization=header)
+
+    found = await database.read(search, Search(types=frozenset({events.ADDRESS_LIMITED})))
+    assert [event.payload for event in found] == [{"network": "2001:db8::/64", "door": "http"}]
 
 
 async def test_a_user_without_membership_does_not_find_the_admin_service(door: Door) -> None:

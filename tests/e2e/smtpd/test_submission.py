@@ -14,7 +14,7 @@ from pathlib import Path
 import aiosmtplib
 import pytest
 
-from mailward.errors import InvalidArgument, PermissionDenied, Unavailable
+from mailward.errors import InvalidArgument, PermissionDenied, TooManyFailures, Unavailable
 from mailward.message.envelope import Envelope
 from mailward.smtpd.door import SmtpdSettings
 from mailward.smtpd.listener import SmtpListener
@@ -203,6 +203,27 @@ def _base64(text: str) -> bytes:
     from base64 import b64encode
 
     return b64encode(text.encode())
+
+
+async def test_who_was_wrong_too_often_is_sent_away_unseen(house: PretendingHouse) -> None:
+    house.broken = TooManyFailures("TEST-1", "wait 12 s")
+    async with _client(house, token="") as client:
+        assert await client.say("AUTH PLAIN " + _base64("\0app\0mw_sender").decode()) == "421 4.7.0 wait 12 s"
+        assert await client.ended()
+
+
+async def test_credentials_that_are_good_no_longer_end_the_session_at_its_next_message(house: PretendingHouse) -> None:
+    async with _client(house) as client:
+        client.send(_TRANSACTION)
+        assert (await client.replies(3))[-1].startswith("354")
+        assert house.standing is not None
+        house.standing.grant = None
+        client.send(_MAIL + b".\r\n")
+        assert (await client.reply()).startswith("250"), "a message that has begun is finished"
+
+        assert (await client.say("MAIL FROM:<a@example.com>")).startswith("421 4.7.0")
+        assert await client.ended()
+    assert len(house.submissions) == 1
 
 
 async def test_nobody_acts_as_somebody_else(house: PretendingHouse) -> None:
