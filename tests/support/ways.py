@@ -104,6 +104,9 @@ class _Awaited:
     def ended(self, outcomes: list[Outcome]) -> None:
         self.outcomes.set_result(outcomes)
 
+    def follow(self) -> "_Awaited | None":
+        return None
+
     def not_now(self) -> None:
         self.outcomes.set_exception(NotNow())
 

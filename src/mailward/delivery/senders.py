@@ -166,12 +166,35 @@ class Senders:
         self._reroute()
         self.dispatch()
 
+    def follower(self, sending: Sending) -> Sending | None:
+        """See Dispatcher. Its lane must have room once `sending` has ended."""
+        outlet = sending.outlet
+        if not outlet.is_plain:
+            return None
+        outlet.busy[sending.lease.lane] -= 1
+        lease = self._next(outlet)
+        outlet.busy[sending.lease.lane] += 1
+        if lease is None:
+            return None
+        if lease.expires_at_us <= self.route.now_us():
+            self.reports.give_back(lease)
+            return None
+        following = Sending(self, outlet, lease)
+        following.has_place = False
+        self._under_way.add(following)
+        following.prepare()
+        return following
+
     def finished(self, sending: Sending, *, tried: bool) -> None:
         """See Dispatcher."""
-        outlet = sending.outlet
+        outlet, follower = sending.outlet, sending.follower
         self._under_way.discard(sending)
-        outlet.busy[sending.lease.lane] -= 1
-        outlet.done(tried=tried)
+        if sending.has_place:
+            outlet.busy[sending.lease.lane] -= 1
+            outlet.done(tried=tried)
+        if follower is not None and not follower.is_over:
+            outlet.busy[follower.lease.lane] += 1
+            follower.take_place()
         if self._done is not None and not self._under_way and not self._done.done():
             self._done.set_result(None)
         self._fill(outlet)

@@ -66,6 +66,10 @@ class Dispatcher(Protocol):
         """Who may be used has perhaps changed."""
         ...
 
+    def follower(self, sending: "Sending") -> "Sending | None":
+        """Return the next that may go out on the connection of `sending`, opened."""
+        ...
+
     def finished(self, sending: "Sending", *, tried: bool) -> None:
         """An attempt is over; `tried`: the provider can have seen something of it."""
         ...
@@ -76,12 +80,14 @@ class Sending:
 
     __slots__ = (
         "_by", "_failure", "_go", "_is_canceled", "_is_opening", "_is_over", "_outcomes", "_started_us",
-        "content", "envelope", "lease", "outlet",
+        "content", "envelope", "follower", "has_place", "lease", "outlet",
     )  # fmt: skip
 
     def __init__(self, by: Dispatcher, outlet: Outlet, lease: Lease) -> None:
         self.outlet = outlet
         self.lease = lease
+        self.has_place = True  #: it counts among the outlet's conversations; False: it follows another
+        self.follower: Sending | None = None
         self.envelope = lease.envelope
         self.content = lease.content
         self._by = by
@@ -94,6 +100,15 @@ class Sending:
         self._outcomes: Sequence[Outcome] | None = None  # None then: nothing was begun
 
     def begin(self) -> None:
+        """Open the attempt, and have the transport send it."""
+        self.prepare()
+        try:
+            self.outlet.transport.send(self)
+        except Exception as error:
+            self.broke(error)
+
+    def prepare(self) -> None:
+        """Open the attempt."""
         by, lease, outlet = self._by, self.lease, self.outlet
         lease.phase = Phase.SENDING
         lease.mark = Mark(lease.mark.attempt_id if lease.mark else AttemptId(by.route.ids()), outlet.hop.id)
@@ -102,10 +117,15 @@ class Sending:
         self._started_us = by.route.now_us()
         if not lease.opened:
             self._open(lease, lease.mark)
-        try:
-            outlet.transport.send(self)
-        except Exception as error:
-            self.broke(error)
+
+    def take_place(self) -> None:
+        """Go on where the one before it ended."""
+        self.has_place = True
+        self._started_us = self._by.route.now_us()
+
+    @property
+    def is_over(self) -> bool:
+        return self._is_over
 
     def _open(self, lease: Lease, mark: Mark) -> None:
         """Begin to store the mark, so that it is durable by the time DATA has been answered."""
@@ -157,8 +177,13 @@ class Sending:
         if not self._is_opening:
             self._settle()
 
+    def follow(self) -> "Sending | None":
+        """See Handover."""
+        self.follower = self._by.follower(self)
+        return self.follower
+
     def not_now(self) -> None:
-        """See Delivery."""
+        """See Handover."""
         self._is_over = True
         if not self._is_opening:
             self._settle()

@@ -1,8 +1,8 @@
 """The client's side of SMTP without I/O: requests in, bytes out; bytes in, answers out (RFC 5321, 2920, 4954).
 
 A request (`ehlo`, `begin`, `finish` ...) leaves bytes in `data_to_send`; `receive` gives one Answer when all replies to
-it are there. What is still unanswered is known at every moment, so a lost connection has an exact place. Replies are
-matched to commands by a queue, so that a further envelope may one day be pipelined behind the final dot.
+it are there. What is still unanswered is known at every moment, so a lost connection has an exact place. A further
+envelope may be pipelined behind the final dot (RFC 2920 3.1): its Answer comes after the dot's.
 """
 
 from collections import deque
@@ -67,6 +67,8 @@ class ClientConnection:
     def __init__(self, ehlo_name: str) -> None:
         self.extensions: dict[str, str] = {}  #: EHLO keywords in upper case → parameters, e.g. {"SIZE": "1000"}
         self.transaction: Transaction | None = None  #: the current or last one
+        self._behind: Transaction | None = None  # whose envelope was sent behind the final dot of the current one
+        self._untaken: list[list[bytes]] = []  # replies behind that to a final dot
         self.answered = Command.BANNER  #: what the last reply was to; before any, what the first one will be to
         self.is_spent = False  #: 421 was answered, or the dialogue broke: close the connection
         self.secrets_sent: tuple[bytes, ...] = ()  #: what a login put on the wire, before base64
@@ -97,6 +99,11 @@ class ClientConnection:
         limit = self.extensions.get("SIZE", "")
         return int(limit) if limit.isdigit() and len(limit) < 20 else 0
 
+    @property
+    def has_more(self) -> bool:
+        """Whether replies have come that `receive` has not looked at."""
+        return bool(self._untaken)
+
     def data_to_send(self) -> bytes:
         """Return the bytes to be sent now, once."""
         out = b"".join(self._out) if len(self._out) != 1 else self._out[0]
@@ -104,10 +111,14 @@ class ClientConnection:
         return out
 
     def receive(self, data: bytes) -> Answer | None:
-        """Take `data` from the server. Raises ProtocolError, also for a reply that nothing asked for."""
+        """Take `data` from the server. Raises ProtocolError, also for a reply that nothing asked for.
+
+        Behind the Answer to a final dot more may wait (`has_more`): then call it again, with b"".
+        """
         answer = None
         try:
-            for lines in self._reader.feed(data):
+            replies, self._untaken = [*self._untaken, *self._reader.feed(data)], []
+            for index, lines in enumerate(replies):
                 reply = parse_reply(lines)
                 if reply.code == 421:
                     answer = self._end(reply)
@@ -116,6 +127,9 @@ class ClientConnection:
                     raise ProtocolError(f"unexpected reply: {reply}")
                 self.answered = self._due.popleft()
                 answer = self._take(self.answered, reply, lines) or answer
+                if self.answered is Command.FINAL:
+                    self._untaken = replies[index + 1 :]
+                    break
         except ProtocolError:
             self.is_spent = True
             raise
@@ -170,8 +184,10 @@ class ClientConnection:
 
     def begin(
         self, reverse_path: str, recipients: Sequence[str], *, size: int, eight_bit: bool, smtputf8: bool
-    ) -> None:
-        """Offer an envelope; `transaction` tells the result, then `finish` if it `wants_content`.
+    ) -> Transaction:
+        """Offer an envelope; what is returned tells the result, then `finish` if it `wants_content`.
+
+        May come behind `finish` before that is answered, where PIPELINING is offered.
 
         `size`: octets of the content. `eight_bit`: the content has octets above 127. Raises ValueError for an address
         that contains a line end or cannot be encoded; nothing is sent then.
@@ -187,8 +203,11 @@ class ClientConnection:
         if block.count("\n") != len(recipients) + 1 or block.count("\r") != len(recipients) + 1:
             raise ValueError("an address contains a line end")
         lines = block.encode()
-        self.transaction = Transaction([None] * len(recipients))
-        self._next_recipient = 0
+        transaction = Transaction([None] * len(recipients))
+        if self._due:
+            self._behind = transaction
+        else:
+            self._go_on_to(transaction)
         if self._needs_reset:
             self._send(Command.RSET, b"RSET\r\n")
         if "PIPELINING" in extensions:
@@ -200,6 +219,11 @@ class ClientConnection:
             if not self._needs_reset:
                 self._send_next_line()
         self._needs_reset = False
+        return transaction
+
+    def _go_on_to(self, transaction: Transaction) -> None:
+        self.transaction = transaction
+        self._next_recipient = 0
 
     def finish(self) -> None:
         """The content follows, stuffed (data.stuff), and its final dot; beside `data_to_send`, because it is large."""
@@ -232,6 +256,9 @@ class ClientConnection:
         if command is Command.FINAL:
             assert self.transaction is not None
             self.transaction.final = reply
+            if self._behind is not None:
+                self._go_on_to(self._behind)
+                self._behind = None
         elif command is Command.AUTH:
             if reply.code // 100 == 3:
                 self._continue_auth(reply)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, Self
 
 from mailward.ids import ProviderId
 from mailward.message.content import Content
@@ -127,16 +127,23 @@ class Handover(Protocol):
         """Called once before the point of no return, which waits for `go`: called at once or later."""
         ...
 
+    def follow(self) -> "Self | None":
+        """Return what may be begun on the same connection behind the final dot of this one; None: nothing.
+
+        Once this one has ended that takes its place, or it is told `not_now`.
+        """
+        ...
+
+    def not_now(self) -> None:
+        """Nothing was begun, and nobody is at fault: a gate is closed, or what it followed takes too long."""
+        ...
+
 
 class Delivery(Handover, Protocol):
     """The same, as a transport sees it: exactly one of `ended`, `not_now` and `broke` follows."""
 
     def ended(self, outcomes: list[Outcome]) -> None:
         """Take one outcome per recipient, in the envelope's order. Trouble of the peer is an outcome."""
-        ...
-
-    def not_now(self) -> None:
-        """The gate says that nothing may be begun, and nothing was."""
         ...
 
     def broke(self, error: Exception) -> None:

@@ -67,6 +67,11 @@ class RelayConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.bytes_received += len(data)
+        self._take(data)
+        while self.machine.has_more and self.is_open:
+            self._take(b"")
+
+    def _take(self, data: bytes) -> None:
         idle = self.machine.awaited is None
         try:
             answer = self.machine.receive(data)
@@ -129,15 +134,18 @@ class RelayConnection(asyncio.Protocol):
         self.expect(deadline_s, heard)
         return await future
 
-    def send_content(self, content: Content, deadlines: Deadlines, heard: Heard) -> None:
+    def send_content(self, content: Content, deadlines: Deadlines, heard: Heard, follow: Callable[[], None]) -> None:
         """Send `content` and the final dot, then `expect` the answer, which may also come before all was sent.
 
-        `dot_sent` tells on which side of the point of no return that was.
+        `dot_sent` tells on which side of the point of no return that was. `follow` may let the machine begin another
+        envelope, which goes out with the dot.
         """
         self.machine.finish()
         if isinstance(content, bytes) and len(content) <= _CHUNK_BYTES:
             data, end = stuff(content)
-            self._send_rest(data + end, deadlines, heard)
+            if self._is_silent:
+                follow()
+            self._send_rest(data + end + self.machine.data_to_send(), deadlines, heard)
         else:
             self._sending = self._loop.create_task(self._send_large(content, deadlines, heard))
 

@@ -4,7 +4,6 @@ import asyncio
 import ssl
 import time
 from collections import deque
-from functools import partial
 
 from mailward import log
 from mailward.smtp.reply import Reply
@@ -19,6 +18,7 @@ from mailward.transport.tokens import Tokens
 from mailward.transport.trouble import Trouble
 
 _OLD_PASSWORD_S = 30.0  # how long the old password goes first after the new one was refused
+_PATIENCE_S = 1.0  # how long a message may wait behind another's final dot before it goes elsewhere
 _CLOSING_S = 2.0  # how long aclose waits for sockets to close by themselves
 
 
@@ -49,6 +49,7 @@ class SmtpTransport:
         self._old_until = 0.0  # until when the old password is tried first, monotonic
         self._context: ssl.SSLContext | None = None
         self._sweeper: asyncio.TimerHandle | None = None
+        self._watch: asyncio.TimerHandle | None = None
         self._closing = False
 
     def send(self, delivery: Delivery) -> None:
@@ -68,8 +69,22 @@ class SmtpTransport:
             self._opening.add(task)
             task.add_done_callback(self._opened)
         else:
-            self._under_way.add(session)
-            session.transact(delivery, partial(self._finished, session, delivery))
+            self._transact(session, delivery)
+
+    def _transact(self, session: Session, delivery: Delivery) -> None:
+        self._under_way.add(session)
+        if self._watch is None:
+            self._watch = asyncio.get_running_loop().call_later(_PATIENCE_S, self._look)
+        session.transact(delivery, self._finished)
+
+    def _look(self) -> None:
+        """Withdraw what follows a message whose answer takes long; comes back as long as anything is under way."""
+        self._watch = None
+        if self._under_way:
+            self._watch = asyncio.get_running_loop().call_later(_PATIENCE_S, self._look)
+        before = time.monotonic() - _PATIENCE_S
+        for session in [session for session in self._under_way if session.dot_at < before]:
+            session.withdraw()
 
     async def _begin_on_new(self, delivery: Delivery) -> None:
         try:
@@ -81,20 +96,21 @@ class SmtpTransport:
         except Exception as error:
             delivery.broke(error)
         else:
-            self._under_way.add(session)
-            session.transact(delivery, partial(self._finished, session, delivery))
+            self._transact(session, delivery)
 
     def _opened(self, task: asyncio.Task[None]) -> None:
         self._opening.discard(task)
         self._serve_next()
 
     def _finished(self, session: Session, delivery: Delivery, result: Result | Exception) -> None:
-        self._under_way.discard(session)
+        if not session.is_busy:
+            self._under_way.discard(session)
         if isinstance(result, Result) and result.is_unheard and session.is_kept:
             # It was dead before we came: no fault of this message's or provider's.
             self._begin(delivery)
             return
-        self._keep(session)
+        if not session.is_busy:
+            self._keep(session)
         if isinstance(result, Result):
             delivery.ended(result.outcomes)
         else:
@@ -181,28 +197,20 @@ class SmtpTransport:
         now = time.monotonic()
         while self._idle:
             session = self._idle.pop()
-            if (
-                session.is_usable
-                and now - session.idle_since < self._settings.idle_s
-                and not self._is_worn(session, now)
-            ):
+            if session.is_usable and now - session.idle_since < self._settings.idle_s and not session.is_worn(now):
                 return session
             session.connection.quit()
         return None
 
     def _keep(self, session: Session) -> None:
         now = time.monotonic()
-        if not session.is_usable or self._closing or self._is_worn(session, now):
+        if not session.is_usable or self._closing or session.is_worn(now):
             session.connection.quit()
             return
         session.idle_since, session.is_kept = now, True
         self._idle.append(session)
         if self._sweeper is None:
             self._sweeper = asyncio.get_running_loop().call_later(self._settings.idle_s, self._sweep)
-
-    def _is_worn(self, session: Session, now: float) -> bool:
-        limit = self._settings.messages_per_connection
-        return 0 < limit <= session.messages or now - session.opened_at >= self._settings.max_age_s
 
     def _sweep(self) -> None:
         """Close what has been idle for too long; comes back as long as something is idle."""

@@ -89,7 +89,7 @@ async def _say_goodbye(session: Session, recorder: Recorder, deadline_s: float) 
 async def _transacted(session: Session, message: "_Unrecorded", recorder: Recorder) -> Result:
     future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
 
-    def finished(result: Result | Exception) -> None:
+    def finished(session: Session, message: object, result: Result | Exception) -> None:
         if future.done():
             return
         if isinstance(result, Result):
@@ -114,3 +114,9 @@ class _Unrecorded:
 
     def before_handover(self, go: Go) -> None:
         go(None)
+
+    def follow(self) -> None:
+        """Nothing follows a test."""
+
+    def not_now(self) -> None:
+        """It follows nothing."""

@@ -78,6 +78,22 @@ async def test_a_lone_message_opens_its_attempt_in_its_own_commit_once_mail_flow
         assert len(server.contents) == 2
 
 
+async def test_what_follows_behind_a_dot_that_is_never_answered_is_sent_once_elsewhere(database: Database) -> None:
+    """Its envelope was with the server, its content never."""
+    script: Any = {"FINAL": [*[b"250 2.0.0 kept\r\n"] * 5, Fault.DROP, b"250 2.0.0 kept\r\n"]}
+    async with (
+        scripted_server(script) as server,
+        running_gateway(database, relay_at(server.port, max_connections=1)) as gateway,
+    ):
+        ids = await asyncio.gather(*[gateway.hand_in(f"r{n}@example.net") for n in range(20)])
+        await gateway.worker.settled()
+        views = [await gateway.view(id) for id in ids]
+
+    assert sorted(state for view in views for state in states(view)) == ["accepted"] * 19 + ["uncertain"]
+    assert len(server.contents) == 20
+    assert server.connections == 2
+
+
 async def test_a_message_larger_than_the_memory_for_waiting_arrives(database: Database) -> None:
     large = CONTENT + b"x\r\n" * 20_000
     limits = HoldLimits(messages=10, content_bytes=30_000)
