@@ -57,6 +57,7 @@ class ScriptedServer:
     connections: int = 0
     commands: list[str] = field(default_factory=list)  #: all lines outside content, without CRLF
     contents: list[bytes] = field(default_factory=list)  #: as on the wire, with the final dot
+    followed: int = 0  #: how many of them had an envelope right behind
     _counts: dict[str, int] = field(default_factory=dict)
 
     def _behaviour(self, verb: str) -> Behaviour:
@@ -82,6 +83,7 @@ class ScriptedServer:
                     if first != b".\r\n":
                         content += await reader.readuntil(b"\r\n.\r\n")
                     self.contents.append(content)
+                    self.followed += bool(reader._buffer)  # type: ignore[attr-defined]  # asyncio tells in no other way
                     await self._answer("FINAL", writer)
                 if verb == "STAR" and "HANDSHAKE" in self.script:
                     await self._answer("HANDSHAKE", writer)

@@ -18,6 +18,7 @@ from mailward.transport.tokens import Tokens
 from mailward.transport.trouble import Trouble
 
 _OLD_PASSWORD_S = 30.0  # how long the old password goes first after the new one was refused
+_ALONE_S = 600.0  # how long no envelope goes out behind a dot after one was not answered that had one behind it
 _PATIENCE_S = 1.0  # how long a message may wait behind another's final dot before it goes elsewhere
 _CLOSING_S = 2.0  # how long aclose waits for sockets to close by themselves
 
@@ -47,6 +48,7 @@ class SmtpTransport:
         self._waiting: deque[Delivery] = deque()  # for one of those to end; first come, first served
         self._known_tls: TlsMode | None = None
         self._old_until = 0.0  # until when the old password is tried first, monotonic
+        self._alone_until = 0.0  # until when no envelope goes out behind a final dot, monotonic
         self._context: ssl.SSLContext | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._watch: asyncio.TimerHandle | None = None
@@ -75,6 +77,7 @@ class SmtpTransport:
         self._under_way.add(session)
         if self._watch is None:
             self._watch = asyncio.get_running_loop().call_later(_PATIENCE_S, self._look)
+        session.may_follow = not self._alone_until or time.monotonic() >= self._alone_until
         session.transact(delivery, self._finished)
 
     def _look(self) -> None:
@@ -105,6 +108,9 @@ class SmtpTransport:
     def _finished(self, session: Session, delivery: Delivery, result: Result | Exception) -> None:
         if not session.is_busy:
             self._under_way.discard(session)
+        if isinstance(result, Result) and result.trouble is not None and result.dot_sent and session.was_followed:
+            # Perhaps it takes what comes behind a dot for content: each such message would end in doubt.
+            self._alone_until = time.monotonic() + _ALONE_S
         if isinstance(result, Result) and result.is_unheard and session.is_kept:
             # It was dead before we came: no fault of this message's or provider's.
             self._begin(delivery)

@@ -36,6 +36,8 @@ class Session:
         self.is_kept = False  #: it has served before: it may have died meanwhile
         self.messages = 0  #: transactions begun
         self.by_old_password = False  #: the new one was refused
+        self.may_follow = True  #: an envelope may go out behind a final dot
+        self.was_followed = False  #: one did, behind the last of them
         self.dot_at = 0.0  #: when the last final dot was sent, monotonic
         self._settings = settings
         self._is_quick = False
@@ -135,7 +137,8 @@ class Session:
 
     def _let_follow(self) -> None:
         """Put the next envelope behind the final dot. Not for a slow server: who follows could go elsewhere."""
-        pipelines = self._is_quick and "PIPELINING" in self.connection.machine.extensions
+        self.was_followed = False
+        pipelines = self._is_quick and self.may_follow and "PIPELINING" in self.connection.machine.extensions
         if not pipelines or self._message is None or self.is_worn(self.dot_at):
             return
         message = self._message.follow()
@@ -143,6 +146,7 @@ class Session:
             transaction = self._offer(message)
             if transaction is not None:
                 self._next, self._next_transaction = message, transaction
+                self.was_followed = True
 
     def _answered(self, answer: Answer | None, trouble: Trouble | None) -> None:
         """Go on after the answer to the final dot, or to a content that was refused before its end."""

@@ -13,6 +13,7 @@ from mailward.delivery.retry import RetryPolicy
 from mailward.delivery.views import HELD, MessageView
 from mailward.errors import InvalidArgument, Unavailable
 from mailward.ids import ProviderId
+from mailward.transport.base import Deadlines
 from tests.support.gateway import Gateway, relay_at, running_gateway
 from tests.support.queued import CONTENT, NOW, SECOND, new_message
 from tests.support.smtp_servers import Fault, scripted_server
@@ -92,6 +93,22 @@ async def test_what_follows_behind_a_dot_that_is_never_answered_is_sent_once_els
     assert sorted(state for view in views for state in states(view)) == ["accepted"] * 19 + ["uncertain"]
     assert len(server.contents) == 20
     assert server.connections == 2
+
+
+async def test_a_server_that_takes_an_envelope_behind_a_dot_for_content_gets_no_other(database: Database) -> None:
+    """It waits for a dot that it has swallowed. One message is in doubt, not one in each connection."""
+    script: Any = {"FINAL": [*[b"250 2.0.0 kept\r\n"] * 3, Fault.HANG, b"250 2.0.0 kept\r\n"]}
+    deadlines = Deadlines(connect_s=5, command_s=5, data_s=5, final_s=0.5)
+    async with (
+        scripted_server(script) as server,
+        running_gateway(database, relay_at(server.port, max_connections=1, deadlines=deadlines)) as gateway,
+    ):
+        ids = await asyncio.gather(*[gateway.hand_in(f"r{n}@example.net") for n in range(20)])
+        await gateway.worker.settled()
+        views = [await gateway.view(id) for id in ids]
+
+    assert sorted(state for view in views for state in states(view)) == ["accepted"] * 19 + ["uncertain"]
+    assert server.followed == 3
 
 
 async def test_a_message_larger_than_the_memory_for_waiting_arrives(database: Database) -> None:

@@ -18,8 +18,37 @@ from typing import Any
 
 PHASES = ("connect", "ehlo", "mail", "rcpt", "data", "content", "dot", "taken", "answered")
 
+_END = b"\r\n.\r\n"
 _SUBJECT = re.compile(rb"^Subject: (\S+)\r?$", re.M)
 _BIG = 100_000
+
+
+class _Input:
+    """What a client sends, of which some may be put back: the next envelope comes behind a final dot (RFC 2920)."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+        self._rest = b""
+
+    async def readline(self) -> bytes:
+        while b"\n" not in self._rest:
+            more = await self._reader.read(8192)
+            if not more:
+                return b""
+            self._rest += more
+        line, newline, self._rest = self._rest.partition(b"\n")
+        return line + newline
+
+    async def read(self) -> bytes:
+        """Return what comes next. Raises EOFError."""
+        rest, self._rest = self._rest, b""
+        rest = rest or await self._reader.read(8192)
+        if not rest:
+            raise EOFError
+        return rest
+
+    def put_back(self, octets: bytes) -> None:
+        self._rest = octets + self._rest
 
 
 class NextHop:
@@ -65,13 +94,13 @@ class NextHop:
 
     async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            await self._converse(reader, writer)
+            await self._converse(_Input(reader), writer)
         except (OSError, EOFError, asyncio.IncompleteReadError):
             pass
         finally:
             writer.close()
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _converse(self, reader: _Input, writer: asyncio.StreamWriter) -> None:
         def say(text: str) -> None:
             writer.write(text.encode() + b"\r\n")
 
@@ -118,20 +147,21 @@ class NextHop:
                 say("250 2.0.0 ok")
             await writer.drain()
 
-    async def _content(self, reader: asyncio.StreamReader, say: Any, recipients: list[str]) -> bool:
+    async def _content(self, reader: _Input, say: Any, recipients: list[str]) -> bool:
         """Read the content and answer its dot; False: hang up."""
         content = bytearray()
         hang_up_at = self._random.randrange(1, 1500) if self._chance(0.02) else None
-        while not content.endswith(b"\r\n.\r\n"):
-            chunk = await reader.read(8192)
-            if not chunk:
-                raise EOFError
-            content += chunk
-            if _BIG > len(content) > 20_000 and not content.endswith(b"\r\n.\r\n"):
+        end = -1
+        while end < 0:
+            start = max(0, len(content) - len(_END))
+            content += await reader.read()
+            end = content.find(_END, start)
+            if _BIG > len(content) > 20_000 and end < 0:
                 self._reach("content")
             if hang_up_at is not None and len(content) > hang_up_at:
                 # Whether the dot had come by now or not, it was not taken.
                 return False
+        reader.put_back(bytes(content[end + len(_END) :]))
         self._reach("dot")
         found = _SUBJECT.search(content)
         assert found is not None
