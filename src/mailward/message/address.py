@@ -57,10 +57,8 @@ class Mailbox:
         name = self.display_name
         if not name:
             return self.addr_spec
-        if _match_phrase(name):
-            return f"{name} <{self.addr_spec}>"
-        if name.isascii() and "=?" not in name:
-            return f"{_quoted(name)} <{self.addr_spec}>"
+        if name.isascii() and "=?" not in name:  # What looks like an encoded-word would be decoded.
+            return f"{name if _match_phrase(name) else _quoted(name)} <{self.addr_spec}>"
         words = encode_words(name, used=20)
         return f"{words}{' ' if len(words) <= 40 else _FOLD}<{self.addr_spec}>"
 

@@ -44,7 +44,7 @@ def is_7bit(octets: bytes) -> bool:
 
 def parameter(name: str, value: str) -> str:
     """Return `; name="value"` on a line of its own; percent-encoded, and in pieces, where RFC 2231 asks for it."""
-    if value.isascii() and len(value) <= _RFC2231_PIECE:
+    if value.isascii() and "=?" not in value and len(value) <= _RFC2231_PIECE:  # Many decode words where none may be.
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         return f';\r\n {name}="{escaped}"'
     encoded = quote(value, safe="!#$&+-.^_`{}~")

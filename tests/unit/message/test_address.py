@@ -9,7 +9,7 @@ from inspect import signature
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mailward.errors import InvalidArgument
@@ -189,6 +189,7 @@ def test_the_recipients_parser_reads_the_mailbox_that_was_given(name: str, local
 
 
 @given(name=_NAMES, local=_LOCALS)
+@example(name="=?0?Q??=", local="ada")
 def test_our_parser_reads_what_we_wrote(name: str, local: str) -> None:
     """Writing and parsing are inverse, but for spaces around a name."""
     mailbox = Mailbox(name.strip(), local, "example.com")

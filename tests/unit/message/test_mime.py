@@ -6,7 +6,7 @@ from email.parser import BytesParser
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mailward.errors import InvalidArgument
@@ -251,6 +251,7 @@ def test_a_subject_arrives_as_it_was_given(subject: str) -> None:
 
 
 @given(name=_LINES.map(lambda name: name[:255]), content=st.binary(max_size=500))
+@example(name="=??Q??=", content=b"x")
 def test_an_attachment_arrives_as_it_was_given(name: str, content: bytes) -> None:
     """Its name too, in whatever script (RFC 2231)."""
     message = _read(_compose(text="x", attachments=[Attachment(name, "application/pdf", content)]))
