@@ -15,7 +15,10 @@ _SPREAD = 0.2
 
 
 class Probes:
-    """Belongs to one event loop: `start`, then `stop`. SMTP providers only: HTTP has no request that does nothing."""
+    """Belongs to one event loop: `start`, then `stop`. For SMTP providers with a password or none.
+
+    HTTP has no request that does nothing; and whether a login by token works shows when the token is renewed in time.
+    """
 
     def __init__(self, plan: Callable[[], Plan], login: Login, interval_s: float) -> None:
         """`login`: transport.smtp.login, the code path of delivery up to the login. No mail is sent."""
@@ -36,7 +39,8 @@ class Probes:
 
     async def take(self) -> None:
         """Log in to each of them now, and tell the log and the metrics what came of it."""
-        relays = [hop.settings for hop in self._plan() if isinstance(hop.settings, RelaySettings)]
+        settings = [hop.settings for hop in self._plan()]
+        relays = [one for one in settings if isinstance(one, RelaySettings) and one.oauth is None]
         self._failed &= {relay.provider_id for relay in relays}
         async with asyncio.TaskGroup() as tasks:
             for relay in relays:
