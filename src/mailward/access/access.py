@@ -65,23 +65,24 @@ class Access:
         caller = self.remembered(token)
         if caller is not None:
             return caller
+        granted = await self._admitted(token, door, peer, for_api=for_api)
+        return None if granted is None else granted.caller
+
+    async def _admitted(self, token: str, door: Door, peer: str, *, for_api: bool) -> Grant | None:
         attempt = SignIn(door, peer, token)
         self.guesses.check(attempt)
-        caller = await self.authenticate(token, for_api=for_api)
-        if caller is None:
+        granted = await self._granted(token, for_api=for_api)
+        if granted is None:
             await self.guesses.wrong(attempt, "unknown token")
         else:
             self.guesses.right(attempt)
-        return caller
+        return granted
 
     async def sign_in(self, token: str, door: Door, peer: str) -> Standing | None:
         """Do what `admit` does for a session, and return a standing that stays true as long as the session lasts."""
-        caller = await self.admit(token, door, peer)
+        granted = await self._admitted(token, door, peer, for_api=True)
         key = digest(token)
-        if caller is None or key is None:
-            return None
-        known = self._memory.get(key)
-        return None if known is None or known[1] is None else self.standings.hold(key, known[1])
+        return None if granted is None or key is None else self.standings.hold(key, granted)
 
     async def authenticate(self, token: str, *, for_api: bool = True) -> Caller | None:
         """Return whom `token` stands for, or None when it is malformed, unknown, revoked or expired.
@@ -90,6 +91,10 @@ class Access:
 
         Raises Unavailable when the database cannot be read.
         """
+        granted = await self._granted(token, for_api=for_api)
+        return None if granted is None else granted.caller
+
+    async def _granted(self, token: str, *, for_api: bool) -> Grant | None:
         key = digest(token)
         if key is None:
             return None
@@ -105,7 +110,7 @@ class Access:
             memory[key] = (now_us, granted)  # Into the memory from before the read: a change may have come since.
         if granted is None or granted.has_expired(now_us):
             return None
-        return granted.caller if granted.for_api or not for_api else None
+        return granted if granted.for_api or not for_api else None
 
     def remembered(self, token: str) -> Caller | None:
         """Return whom `token` stands for if that is known without a look at the database; None: ask `authenticate`."""

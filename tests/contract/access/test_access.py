@@ -264,6 +264,15 @@ def rebuild(tx: Transaction, recorded: list[RecordedEvent]) -> None:
 # -- open sessions ---------------------------------------------------------------------------------------------------
 
 
+async def test_a_change_meanwhile_turns_nobody_away_who_signs_in(world: World) -> None:
+    made = await world.access.create_token(TokenRole.SENDER, "app")
+    signing_in = asyncio.create_task(world.access.sign_in(made.text, "smtp", "127.0.0.1"))
+    await asyncio.sleep(0)
+    await world.access._changed()
+
+    assert await signing_in is not None
+
+
 async def test_a_session_loses_its_standing_with_the_answer_to_the_revocation(world: World) -> None:
     made = await world.access.create_token(TokenRole.SENDER, "app")
     standing = await world.access.sign_in(made.text, "smtp", "127.0.0.1")
