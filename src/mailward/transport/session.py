@@ -16,7 +16,7 @@ from mailward.transport.outcome import Bounced, Fault, Outcome, Stage
 from mailward.transport.report import Recorder
 from mailward.transport.trouble import Trouble
 
-_QUICK_S = 0.05  # a server that answers a final dot within it gets the next envelope right behind the dot
+_QUICK_S = 0.25  # a server that answers a final dot within it gets the next envelope right behind the dot
 
 #: Called once with how a transaction ended, or with a fault of ours that ended it.
 Finished = Callable[["Session", Any, "Result | Exception"], None]
