@@ -220,47 +220,46 @@ class Step:
     cursor: Cursor | None  #: where to go on; None: it was the last
 
 
-_WAITING = """
+# Whether an attempt was made through the provider that is asked for, if any is.
+_THROUGH = """CASE WHEN :provider = '' OR EXISTS (
+                SELECT 1 FROM attempts AS a WHERE a.message_id = r.message_id AND a.provider_id = :provider)
+                THEN 1 ELSE 0 END"""
+
+_WAITING = f"""
     SELECT r.lane, r.next_attempt_at_us, r.message_id, r.n, r.address, r.state, m.tags, m.created_at_us,
            m.expires_at_us,
-           CASE WHEN :provider = '' OR EXISTS (
-                SELECT 1 FROM attempts AS a WHERE a.message_id = r.message_id AND a.provider_id = :provider)
-                THEN 1 ELSE 0 END
+           {_THROUGH}
       FROM (SELECT lane, next_attempt_at_us, message_id, n, address, state FROM recipients
              WHERE lane = :lane AND next_attempt_at_us IS NOT NULL AND next_attempt_at_us >= :at_us
                AND (next_attempt_at_us > :at_us OR message_id > :id OR (message_id = :id AND n > :n))
              ORDER BY next_attempt_at_us, message_id, n LIMIT :scanned) AS r
       JOIN messages AS m ON m.id = r.message_id
      ORDER BY r.next_attempt_at_us, r.message_id, r.n
-"""
+"""  # noqa: S608 a constant
 
 # "+ 0" hides the order from the primary key: it would lead through everything that was ever sent.
-_LEASED = """
+_LEASED = f"""
     SELECT r.lane, 0, r.message_id, r.n, r.address, r.state, m.tags, m.created_at_us, m.expires_at_us,
-           CASE WHEN :provider = '' OR EXISTS (
-                SELECT 1 FROM attempts AS a WHERE a.message_id = r.message_id AND a.provider_id = :provider)
-                THEN 1 ELSE 0 END
+           {_THROUGH}
       FROM (SELECT lane, message_id, n, address, state FROM recipients
              WHERE node IS NOT NULL AND doubts = 0
                AND message_id + 0 >= :id AND (message_id + 0 > :id OR n > :n)
                AND NOT EXISTS (SELECT 1 FROM attempts AS a
                                 WHERE a.message_id = recipients.message_id AND a.closed_at_us IS NULL)
-             ORDER BY message_id + 0, n LIMIT :scanned {lock}) AS r
+             ORDER BY message_id + 0, n LIMIT :scanned {{lock}}) AS r
       JOIN messages AS m ON m.id = r.message_id
      ORDER BY r.message_id, r.n
-"""
+"""  # noqa: S608 a constant
 
-_DOUBTS = """
+_DOUBTS = f"""
     SELECT r.lane, 0, r.message_id, r.n, r.address, r.state, m.tags, m.created_at_us, m.expires_at_us,
-           CASE WHEN :provider = '' OR EXISTS (
-                SELECT 1 FROM attempts AS a WHERE a.message_id = r.message_id AND a.provider_id = :provider)
-                THEN 1 ELSE 0 END
+           {_THROUGH}
       FROM (SELECT lane, message_id, n, address, state FROM recipients
              WHERE state = 'uncertain' AND message_id >= :id AND (message_id > :id OR n > :n)
              ORDER BY message_id, n LIMIT :scanned) AS r
       JOIN messages AS m ON m.id = r.message_id
      ORDER BY r.message_id, r.n
-"""
+"""  # noqa: S608 a constant
 
 
 def step(

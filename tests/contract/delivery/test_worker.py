@@ -96,7 +96,7 @@ async def test_what_follows_behind_a_dot_that_is_never_answered_is_sent_once_els
 
 
 async def test_a_server_that_takes_an_envelope_behind_a_dot_for_content_gets_no_other(database: Database) -> None:
-    """It waits for a dot that it has swallowed. One message is in doubt, not one in each connection."""
+    """It waits for a dot that it has swallowed: a doubt for each connection that was open then, and no more."""
     script: Any = {"FINAL": [*[b"250 2.0.0 kept\r\n"] * 3, Fault.HANG, b"250 2.0.0 kept\r\n"]}
     deadlines = Deadlines(connect_s=5, command_s=5, data_s=5, final_s=0.5)
     async with (
