@@ -241,6 +241,11 @@ def address_limited(network: str, *, door: str) -> None:
     write("warning", "authentication.limited", network=network, door=door)
 
 
+def account_limited(account: str, *, door: str) -> None:
+    """Too many sign-ins for `account` failed, from wherever: only from where it was right before it is let in now."""
+    write("warning", "authentication.account_limited", account=account, door=door)
+
+
 def node_buried(node: int, epoch: int, *, queued: int, uncertain: int) -> None:
     """Another node stood still for too long: its life is over, and what it held is recovered."""
     metrics.nodes_buried.inc()

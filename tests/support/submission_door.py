@@ -38,6 +38,7 @@ class PretendingHouse:
         self.hold = False
         self.error: Exception | None = None  #: what a submission fails with
         self.standing: Standing | None = None  #: of who signed in last
+        self.refused: list[str] = []  #: why credentials were refused without a look
         self.broken: Exception | None = None  #: what authentication fails with
         self._waiting: list[tuple[asyncio.Future[MessageId], MessageId]] = []
         self._last = FIRST_ID - 1
@@ -46,6 +47,7 @@ class PretendingHouse:
     def house(self) -> House:
         return House(
             authenticate=self._authenticate,
+            refuse=self._refuse,
             submit=self._submit,
             upload=self._upload,
             draw_id=self._draw_id,
@@ -82,10 +84,14 @@ class PretendingHouse:
         if self.broken is not None:
             raise self.broken
         caller = TOKENS.get(token)
-        if caller is None:
+        if caller is None or MESSAGE_SEND not in caller.permissions:
             return None
-        self.standing = Standing(Grant(caller, None, for_api=True))
+        self.standing = Standing()
+        self.standing.learn(Grant(caller, None, for_api=True), 1)
         return self.standing
+
+    async def _refuse(self, peer: str, reason: str) -> None:
+        self.refused.append(reason)
 
     def _draw_id(self) -> MessageId:
         self._last += 1

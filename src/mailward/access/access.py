@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from ipaddress import IPv4Network, IPv6Network
+from typing import NamedTuple, TypeVar
 
 from mailward.access import commands, members, queries
 from mailward.access.commands import CreateToken, RevokeToken
-from mailward.access.guesses import Door, Guesses, SignIn
+from mailward.access.guesses import LOOPBACK, Door, Guesses, SignIn
 from mailward.access.members import ChangeMember, MemberDetails
 from mailward.access.queries import Grant, MemberOrder, MemberRow, TokenRow, UserRow
 from mailward.access.roles import TokenRole
@@ -35,6 +36,14 @@ class NewToken:
         return f"NewToken(row={self.row!r})"
 
 
+class _Seen(NamedTuple):
+    """What the store said of a token."""
+
+    at_us: int
+    reading: int  #: see Standings
+    grant: Grant | None  #: None: there is no such token
+
+
 class Access:
     """The one that doors ask who calls."""
 
@@ -46,15 +55,19 @@ class Access:
         instance: InstanceId,
         *,
         failures_per_minute: int = 0,
+        unlimited: tuple[IPv4Network | IPv6Network, ...] = LOOPBACK,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`ids` draws ids of 18 digits; `now_us` gives µs since 1970. `failures_per_minute`: see Guesses."""
+        """`ids` draws ids of 18 digits; `now_us` gives µs since 1970.
+
+        `failures_per_minute`, `unlimited`: see Guesses.
+        """
         self._db = db
         self._ids = ids
         self._now_us = now_us
         self.instance = instance
-        self._memory: dict[bytes, tuple[int, Grant | None]] = {}  #: by digest: when it was read, what was read
-        self.guesses = Guesses(failures_per_minute, monotonic, self._record_limited)
+        self._memory: dict[bytes, _Seen] = {}  #: by digest
+        self.guesses = Guesses(failures_per_minute, monotonic, self._record_limited, unlimited)
         self.standings = Standings(db)
 
     async def admit(self, token: str, door: Door, peer: str, *, for_api: bool = True) -> Caller | None:
@@ -65,24 +78,38 @@ class Access:
         caller = self.remembered(token)
         if caller is not None:
             return caller
-        granted = await self._admitted(token, door, peer, for_api=for_api)
-        return None if granted is None else granted.caller
-
-    async def _admitted(self, token: str, door: Door, peer: str, *, for_api: bool) -> Grant | None:
         attempt = SignIn(door, peer, token)
-        self.guesses.check(attempt)
-        granted = await self._granted(token, for_api=for_api)
-        if granted is None:
-            await self.guesses.wrong(attempt, "unknown token")
-        else:
-            self.guesses.right(attempt)
-        return granted
+        async with self.guesses.turn(attempt):
+            caller = await self.authenticate(token, for_api=for_api)
+            if caller is None:
+                await self.guesses.wrong(attempt, "unknown token")
+            else:
+                self.guesses.right(attempt)
+            return caller
 
-    async def sign_in(self, token: str, door: Door, peer: str) -> Standing | None:
-        """Do what `admit` does for a session, and return a standing that stays true as long as the session lasts."""
-        granted = await self._admitted(token, door, peer, for_api=True)
-        key = digest(token)
-        return None if granted is None or key is None else self.standings.hold(key, granted)
+    async def sign_in(self, token: str, door: Door, peer: str, permission: str) -> Standing | None:
+        """Do what `admit` does for a session, and return a standing that stays true as long as the session lasts.
+
+        None too for a token that lacks `permission`: where it is good for nothing it counts as wrong.
+        """
+        attempt, key = SignIn(door, peer, token), digest(token)
+        async with self.guesses.turn(attempt):
+            standing = Standing() if key is None else self.standings.hold(key)
+            if key is not None:
+                seen = await self._look(key)
+                standing.learn(seen.grant, seen.reading)
+            if standing.permits(permission, self._now_us()):
+                self.guesses.right(attempt)
+                return standing
+            reason = "unknown token" if standing.grant is None else f"expired, or without {permission}"
+            await self.guesses.wrong(attempt, reason)
+            return None
+
+    async def refuse(self, door: Door, peer: str, reason: str) -> None:
+        """Count a failure of who offers what need not be looked at. Raises TooManyFailures, Unavailable."""
+        attempt = SignIn(door, peer)
+        async with self.guesses.turn(attempt):
+            await self.guesses.wrong(attempt, reason)
 
     async def authenticate(self, token: str, *, for_api: bool = True) -> Caller | None:
         """Return whom `token` stands for, or None when it is malformed, unknown, revoked or expired.
@@ -91,35 +118,33 @@ class Access:
 
         Raises Unavailable when the database cannot be read.
         """
-        granted = await self._granted(token, for_api=for_api)
-        return None if granted is None else granted.caller
-
-    async def _granted(self, token: str, *, for_api: bool) -> Grant | None:
         key = digest(token)
         if key is None:
             return None
+        granted = (await self._look(key)).grant
+        if granted is None or granted.has_expired(self._now_us()):
+            return None
+        return granted.caller if granted.for_api or not for_api else None
+
+    async def _look(self, key: bytes) -> _Seen:
         now_us = self._now_us()
-        known = self._memory.get(key)
-        if known is not None and 0 <= now_us - known[0] < MEMORY_US:
-            granted = known[1]
-        else:
-            memory = self._memory
-            granted = await self._db.read(queries.grant, key)
+        seen = self._memory.get(key)
+        if seen is None or not 0 <= now_us - seen.at_us < MEMORY_US:
+            memory, reading = self._memory, self.standings.reading()
+            seen = _Seen(now_us, reading, await self._db.read(queries.grant, key))
             if len(memory) >= _MEMORY_SIZE:
                 memory.clear()
-            memory[key] = (now_us, granted)  # Into the memory from before the read: a change may have come since.
-        if granted is None or granted.has_expired(now_us):
-            return None
-        return granted if granted.for_api or not for_api else None
+            memory[key] = seen  # Into the memory from before the read: a change may have come since.
+        return seen
 
     def remembered(self, token: str) -> Caller | None:
         """Return whom `token` stands for if that is known without a look at the database; None: ask `authenticate`."""
         key = digest(token)
-        known = self._memory.get(key) if key is not None else None
+        seen = self._memory.get(key) if key is not None else None
         now_us = self._now_us()
-        if known is None or not 0 <= now_us - known[0] < MEMORY_US:
+        if seen is None or not 0 <= now_us - seen.at_us < MEMORY_US:
             return None
-        granted = known[1]
+        granted = seen.grant
         if granted is None or granted.has_expired(now_us):
             return None
         return granted.caller if granted.for_api else None

@@ -55,14 +55,6 @@ def read(text: str) -> Claim:
     return Claim(key_id, issuer, f"{parts[0]}.{parts[1]}".encode(), _bytes(parts[2]), claims)
 
 
-def key_id_of(text: str) -> str:
-    """Return the id of the key that an assertion names, which proves nothing; "" when it names none."""
-    try:
-        return read(text).key_id
-    except BadAssertion:
-        return ""
-
-
 def check(claim: Claim, public_key: str, issuer: str, now_s: int) -> None:
     """Check signature (`public_key` is PEM), audience (`issuer` is us) and times. Raises BadAssertion."""
     try:

@@ -16,16 +16,32 @@ from mailward.errors import MailwardError
 class Standing:
     """A token that a session signed in with. Keep it as long as the session; `Standings` keeps it true."""
 
-    __slots__ = ("__weakref__", "caller", "grant")
+    __slots__ = ("__weakref__", "_reading", "caller", "grant")
 
-    def __init__(self, grant: Grant) -> None:
-        self.caller: Caller = grant.caller  #: at the sign-in
-        self.grant: Grant | None = grant  #: None: revoked
+    caller: Caller  #: as far as known; there is one once there was a grant
+    grant: Grant | None  #: None: revoked, or not read yet
+
+    def __init__(self) -> None:
+        self.grant = None
+        self._reading = 0
+
+    def learn(self, grant: Grant | None, reading: int) -> None:
+        """Take over what a look at the store found, unless a later one has told already. See Standings.reading."""
+        if reading < self._reading:
+            return
+        self.grant, self._reading = grant, reading
+        if grant is not None:
+            self.caller = grant.caller
 
     def permits(self, permission: str, now_us: int) -> bool:
-        """Whether the token still lives and permits this."""
+        """Whether the token still lives, is for the API, and permits this."""
         grant = self.grant
-        return grant is not None and permission in grant.caller.permissions and not grant.has_expired(now_us)
+        return (
+            grant is not None
+            and grant.for_api
+            and permission in grant.caller.permissions
+            and not grant.has_expired(now_us)
+        )
 
 
 class Standings:
@@ -34,27 +50,32 @@ class Standings:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._held: WeakValueDictionary[bytes, Standing] = WeakValueDictionary()
+        self._readings = 0
 
-    def hold(self, digest: bytes, grant: Grant) -> Standing:
-        """Return the standing of a token that was just found good; sessions with the same token share it."""
-        standing = self._held.get(digest)
-        if standing is None:
-            standing = self._held[digest] = Standing(grant)
-        standing.grant = grant
-        return standing
+    def reading(self) -> int:
+        """Return the number of a look at the store that begins now. What a later one finds is at least as fresh."""
+        self._readings += 1
+        return self._readings
+
+    def hold(self, digest: bytes) -> Standing:
+        """Return the standing of a token, before it is looked at: so no change slips through between look and session.
+
+        Sessions with the same token share it.
+        """
+        return self._held.setdefault(digest, Standing())
 
     async def refresh(self) -> None:
         """Read what the tokens of open sessions grant now. When that is impossible, what was known stays: mail goes on.
 
         Their expiry needs no look.
         """
-        held = dict(self._held)
+        held, reading = dict(self._held), self.reading()
         if not held:
             return
         with contextlib.suppress(MailwardError):
             found = await self._database.read(queries.grants, list(held))
             for digest, standing in held.items():
-                standing.grant = found.get(digest)
+                standing.learn(found.get(digest), reading)
 
     @asynccontextmanager
     async def watched(self, every_s: float) -> AsyncIterator[None]:

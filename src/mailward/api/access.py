@@ -5,7 +5,7 @@ from dataclasses import replace
 from google.protobuf.descriptor import MethodDescriptor
 
 from mailward.access.access import Access
-from mailward.access.guesses import Door, SignIn
+from mailward.access.guesses import Door
 from mailward.access.roles import MESSAGE_SEND
 from mailward.access.tokens import Caller
 from mailward.api.errors import zitadel_error
@@ -80,9 +80,7 @@ class Guard:
             raise RpcError(Code.UNAUTHENTICATED, "auth header missing")
         door: Door = "http" if call.protocol == "rest" else "grpc"
         if not header.startswith(_SCHEME) or len(header) == len(_SCHEME):
-            attempt = SignIn(door, call.peer, "")
-            self._access.guesses.check(attempt)
-            await self._access.guesses.wrong(attempt, "no bearer token")
+            await self._access.refuse(door, call.peer, "no bearer token")
             raise _refusal(of_zitadel, "AUTH-toLo1", "invalid auth header", "invalid auth header")
         caller = await self._access.admit(header[len(_SCHEME) :], door, call.peer)
         if caller is None:

@@ -3,11 +3,11 @@
 import base64
 import binascii
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from urllib.parse import parse_qsl, unquote_plus
 
 import orjson
 
-from mailward.access import assertion
 from mailward.access.access import Access
 from mailward.access.accounts import LIFETIME_S, Accounts
 from mailward.access.assertion import BadAssertion
@@ -118,33 +118,31 @@ class OAuth:
     async def _by_assertion(self, request: Request, form: Mapping[str, str]) -> UserId:
         if not form.get("assertion"):
             raise Refusal("invalid_request", "assertion missing")
-        # Each assertion is another: who signed in by the key before is known by it.
-        attempt = SignIn("http", request.peer, assertion.key_id_of(form["assertion"]))
-        self._guesses.check(attempt)
-        try:
-            user_id = await self._accounts.by_assertion(form["assertion"], base_url(request))
-        except BadAssertion as fault:
-            await self._guesses.wrong(attempt, "assertion")
-            raise Refusal("invalid_grant", str(fault)) from None
-        self._guesses.right(attempt)
-        return user_id
+        said = form["assertion"], base_url(request)
+        attempt = SignIn("http", request.peer, is_proven=partial(self._accounts.signed_in_before, *said))
+        async with self._guesses.turn(attempt):
+            try:
+                return await self._accounts.by_assertion(*said)
+            except BadAssertion as fault:
+                await self._guesses.wrong(attempt, "assertion")
+                raise Refusal("invalid_grant", str(fault)) from None
 
     async def _by_secret(self, request: Request, form: Mapping[str, str]) -> UserId:
         client_id, secret = _client(request, form)
         if not client_id:
             raise Refusal("invalid_request", _NO_CLIENT)
         attempt = SignIn("http", request.peer, secret, account=client_id)
-        self._guesses.check(attempt)
-        try:
-            user_id = await self._accounts.by_secret(client_id, secret)
-        except NotFound as error:
-            await self._guesses.wrong(attempt, "unknown client")
-            raise Refusal("invalid_client", error.message) from None
-        if user_id is None:
-            await self._guesses.wrong(attempt, "secret")
-            raise Refusal("invalid_request", "Errors.User.Machine.Secret.Invalid")
-        self._guesses.right(attempt)
-        return user_id
+        async with self._guesses.turn(attempt):
+            try:
+                user_id = await self._accounts.by_secret(client_id, secret)
+            except NotFound as error:
+                await self._guesses.wrong(attempt, "unknown client")
+                raise Refusal("invalid_client", error.message) from None
+            if user_id is None:
+                await self._guesses.wrong(attempt, "secret")
+                raise Refusal("invalid_request", "Errors.User.Machine.Secret.Invalid")
+            self._guesses.right(attempt)
+            return user_id
 
     async def _introspect(self, request: Request) -> Response:
         """Refuse: introspection is for applications, and there are none here."""

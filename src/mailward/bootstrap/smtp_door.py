@@ -4,10 +4,12 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 
 from mailward.access.access import MEMORY_US
+from mailward.access.roles import MESSAGE_SEND
 from mailward.access.standing import Standing
 from mailward.bootstrap.control_plane import ControlPlane
 from mailward.bootstrap.data_plane import DataPlane
@@ -30,10 +32,11 @@ async def smtp_door(
     """
 
     async def authenticate(user: str, token: str, peer: str) -> Standing | None:
-        return await control.access.sign_in(token, "smtp", peer)  # The user name is free text.
+        return await control.access.sign_in(token, "smtp", peer, MESSAGE_SEND)  # The user name is free text.
 
     house = House(
         authenticate=authenticate,
+        refuse=partial(control.access.refuse, "smtp"),
         submit=data.submissions.submit,
         upload=data.submissions.upload,
         draw_id=data.draw_id,

@@ -49,8 +49,10 @@ class House:
     """The rest of the house, as the door sees it; given by the composition root."""
 
     #: (user name as free text, token, IP address of the client) → who that is and may do for as long as the session
-    #: lasts, or None for no valid token. Raises TooManyFailures.
+    #: lasts, or None for no valid token of somebody who may send. Raises TooManyFailures.
     authenticate: Callable[[str, str, str], Awaitable[Standing | None]]
+    #: (IP address of the client, reason) counts credentials that need no look. Raises TooManyFailures.
+    refuse: Callable[[str, str], Awaitable[None]]
     #: Resolved after the commit; MailwardError when it was not stored.
     submit: Callable[[Submission], Future[MessageId]]
     #: Begins to store the content of a large message; the function is called whenever there is room for more of it.

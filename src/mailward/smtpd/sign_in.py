@@ -3,7 +3,6 @@
 import asyncio
 
 from mailward import log
-from mailward.access.roles import MESSAGE_SEND
 from mailward.access.standing import Standing
 from mailward.errors import TooManyFailures
 from mailward.smtp.auth import Credentials
@@ -14,20 +13,16 @@ from mailward.smtpd.door import House
 
 async def verdict(house: House, offered: Credentials, peer: str, *, within_s: float) -> Standing | Reply:
     """Return who the client is, or the answer that refuses it; BAD_CREDENTIALS when that is the client's fault."""
-    if offered.authzid not in ("", offered.authcid):
-        log.authentication_failed(door="smtp", peer=peer, reason="another authorization identity")
-        return BAD_CREDENTIALS
+    standing: Standing | None = None
     try:
         async with asyncio.timeout(within_s):
-            standing = await house.authenticate(offered.authcid, offered.password, peer)
+            if offered.authzid in ("", offered.authcid):
+                standing = await house.authenticate(offered.authcid, offered.password, peer)
+            else:
+                await house.refuse(peer, "another authorization identity")
     except TooManyFailures as refusal:
         return Reply(421, "4.7.0", refusal.message)
     except Exception as error:
         log.authentication_failed(door="smtp", peer=peer, reason=type(error).__name__)
         return NO_VERDICT
-    if standing is None:
-        return BAD_CREDENTIALS
-    if not standing.permits(MESSAGE_SEND, house.now_us()):
-        log.authentication_failed(door="smtp", peer=peer, reason="may not send")
-        return BAD_CREDENTIALS
-    return standing
+    return BAD_CREDENTIALS if standing is None else standing

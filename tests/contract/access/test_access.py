@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
+from typing import Any, cast
 
 import pytest
 
@@ -13,7 +14,7 @@ from mailward.access.projection import AccessProjection
 from mailward.access.roles import MESSAGE_SEND, TokenRole
 from mailward.access.tokens import Caller, new_token
 from mailward.db.database import Database, Transaction
-from mailward.errors import AlreadyExists, InvalidArgument, NotFound
+from mailward.errors import AlreadyExists, InvalidArgument, NotFound, TooManyFailures
 from mailward.eventstore import store
 from mailward.eventstore.event import RecordedEvent
 from mailward.ids import InstanceId
@@ -266,28 +267,79 @@ def rebuild(tx: Transaction, recorded: list[RecordedEvent]) -> None:
 
 async def test_a_change_meanwhile_turns_nobody_away_who_signs_in(world: World) -> None:
     made = await world.access.create_token(TokenRole.SENDER, "app")
-    signing_in = asyncio.create_task(world.access.sign_in(made.text, "smtp", "127.0.0.1"))
+    signing_in = asyncio.create_task(world.access.sign_in(made.text, "smtp", "127.0.0.1", MESSAGE_SEND))
     await asyncio.sleep(0)
     await world.access._changed()
 
     assert await signing_in is not None
 
 
+class LateAnswers:
+    """A database whose answers about single tokens arrive when they are let through."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.read_one, self.arrive = asyncio.Event(), asyncio.Event()
+
+    async def read(self, function: Callable[..., Any], *args: Any) -> Any:
+        found = await self._database.read(function, *args)
+        if function is queries.grant:
+            self.read_one.set()
+            await self.arrive.wait()
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+
+async def test_a_session_that_begins_during_the_revocation_of_its_token_does_not_outlive_it(world: World) -> None:
+    late = LateAnswers(world.database)
+    access = Access(cast(Database, late), World._ids(2), lambda: world.clock[0], world.access.instance)
+    made = await access.create_token(TokenRole.SENDER, "app")
+    signing_in = asyncio.create_task(access.sign_in(made.text, "smtp", "127.0.0.1", MESSAGE_SEND))
+    await late.read_one.wait()
+    await access.revoke_token("app")
+    late.arrive.set()
+
+    assert await signing_in is None
+
+
+async def test_at_the_submission_door_a_token_that_may_not_send_is_as_wrong_as_an_unknown_one(world: World) -> None:
+    access = Access(
+        world.database, World._ids(2), lambda: world.clock[0], world.access.instance,
+        failures_per_minute=3, monotonic=lambda: 0.0,
+    )  # fmt: skip
+    viewer = await access.create_token(TokenRole.VIEWER, "viewer")
+    sender = await access.create_token(TokenRole.SENDER, "app")
+    peer = "198.51.100.7"
+    for _ in range(2):
+        assert await access.sign_in(viewer.text, "smtp", peer, MESSAGE_SEND) is None
+    await access.refuse("smtp", peer, "another authorization identity")
+
+    with pytest.raises(TooManyFailures):
+        await access.sign_in(viewer.text, "smtp", peer, MESSAGE_SEND)
+    with pytest.raises(TooManyFailures):
+        await access.sign_in(sender.text, "smtp", peer, MESSAGE_SEND)
+    with pytest.raises(TooManyFailures):
+        await access.refuse("smtp", peer, "another authorization identity")
+    assert await access.sign_in(sender.text, "smtp", "127.0.0.1", MESSAGE_SEND) is not None
+
+
 async def test_a_session_loses_its_standing_with_the_answer_to_the_revocation(world: World) -> None:
     made = await world.access.create_token(TokenRole.SENDER, "app")
-    standing = await world.access.sign_in(made.text, "smtp", "127.0.0.1")
+    standing = await world.access.sign_in(made.text, "smtp", "127.0.0.1", MESSAGE_SEND)
     assert standing is not None and standing.permits(MESSAGE_SEND, world.clock[0])
 
     await world.access.revoke_token("app")
 
     assert not standing.permits(MESSAGE_SEND, world.clock[0])
-    assert await world.access.sign_in(made.text, "smtp", "127.0.0.1") is None
+    assert await world.access.sign_in(made.text, "smtp", "127.0.0.1", MESSAGE_SEND) is None
 
 
 async def test_a_session_loses_its_standing_when_its_token_expires_or_its_membership_ends(world: World) -> None:
     app = await world.access.create_token(TokenRole.SENDER, "app", expires_in_us=DAY_US)
     owner = await world.access.create_token(TokenRole.OWNER, "boss")
-    sessions = [await world.access.sign_in(made.text, "smtp", "127.0.0.1") for made in (app, owner)]
+    sessions = [await world.access.sign_in(made.text, "smtp", "127.0.0.1", MESSAGE_SEND) for made in (app, owner)]
     assert [one is not None and one.permits(MESSAGE_SEND, world.clock[0]) for one in sessions] == [True, True]
 
     await world.access.remove_member(owner.row.user_id, commands.SYSTEM)
@@ -299,7 +351,7 @@ async def test_a_session_loses_its_standing_when_its_token_expires_or_its_member
 async def test_a_session_loses_its_standing_by_another_node_at_the_next_look(world: World) -> None:
     made = await world.access.create_token(TokenRole.SENDER, "app")
     other = await world.other_process()
-    standing = await other.sign_in(made.text, "smtp", "127.0.0.1")
+    standing = await other.sign_in(made.text, "smtp", "127.0.0.1", MESSAGE_SEND)
     assert standing is not None
     async with other.standings.watched(0.005):
         await world.access.revoke_token("app")
@@ -310,7 +362,7 @@ async def test_a_session_loses_its_standing_by_another_node_at_the_next_look(wor
 
 async def test_sessions_keep_their_standing_while_the_store_cannot_be_read(world: World) -> None:
     made = await world.access.create_token(TokenRole.SENDER, "app")
-    standing = await world.access.sign_in(made.text, "smtp", "127.0.0.1")
+    standing = await world.access.sign_in(made.text, "smtp", "127.0.0.1", MESSAGE_SEND)
     await world.database.aclose()
 
     await world.access.standings.refresh()

@@ -70,6 +70,24 @@ async def test_a_key_file_signs_its_user_in_until_it_is_revoked(accounts: Accoun
         await accounts.revoke_key(file["keyId"])
 
 
+async def test_by_its_signature_alone_an_assertion_is_known_again_until_the_key_is_revoked(
+    accounts: Accounts, clock: Clock
+) -> None:
+    """Naming a key that signed somebody in is no merit: its id is no secret."""
+    file, other = [await accounts.create_key(TokenRole.OWNER, name) for name in ("terraform", "other")]
+    assert not accounts.signed_in_before(signed(file, clock), US)
+    await accounts.by_assertion(signed(file, clock), US)
+
+    assert accounts.signed_in_before(signed(file, clock), US)
+    assert not accounts.signed_in_before(signed(file | {"key": other["key"]}, clock), US), "forged"
+    assert not accounts.signed_in_before(signed(file, clock), "https://elsewhere.example.com")
+    assert not accounts.signed_in_before("no assertion", US)
+    await accounts.revoke_key(file["keyId"])
+    with pytest.raises(BadAssertion):
+        await accounts.by_assertion(signed(file, clock), US)
+    assert not accounts.signed_in_before(signed(file, clock), US)
+
+
 async def test_a_key_ends_at_its_expiry(accounts: Accounts, clock: Clock) -> None:
     file = await accounts.create_key(TokenRole.OWNER, "terraform", 90 * 1_000_000)
     clock.us += 91 * 1_000_000

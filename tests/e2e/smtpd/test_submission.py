@@ -230,6 +230,7 @@ async def test_nobody_acts_as_somebody_else(house: PretendingHouse) -> None:
     """An authorization identity that differs is refused."""
     async with _client(house, token="") as client:
         assert (await client.say("AUTH PLAIN " + _base64("boss\0app\0mw_sender").decode())).startswith("535")
+        assert house.refused == ["another authorization identity"]
         assert (await client.say("AUTH PLAIN " + _base64("app\0app\0mw_sender").decode())).startswith("235")
 
 
