@@ -4,8 +4,12 @@ import base64
 import json
 import smtplib
 import time
+from collections.abc import Callable
+from urllib.parse import urlencode
 
 from mailward.access.tokens import new_token
+from mailward.api.oauth import API_AUDIENCE, JWT_BEARER
+from tests.support.golden.assertions import ServiceKey
 from tests.support.program import Program
 
 
@@ -32,6 +36,39 @@ def test_a_token_that_is_revoked_ends_open_sessions(program_on: Program) -> None
             client.ehlo()
             answer = client.docmd("AUTH PLAIN", base64.b64encode(f"\0app\0{token}".encode()).decode())
         assert answer[0] == 535
+
+
+def test_a_key_that_is_revoked_ends_what_it_brought_at_every_door(program_on: Program) -> None:
+    keys = [json.loads(program_on.cli("key", "create", "--role", "owner", "--name", "app").stdout) for _ in range(2)]
+    token, other = [_access_token(program_on, ServiceKey(json.dumps(key))) for key in keys]
+    client = smtplib.SMTP("127.0.0.1", program_on.smtp_port, timeout=30)
+    client.login("app", token)
+    assert client.mail("noreply@example.com")[0] == 250
+    assert program_on.request("GET", "/v1/messages", token=token).status == 200
+
+    revoked = program_on.cli("key", "revoke", keys[0]["keyId"])
+
+    assert revoked.returncode == 0, revoked.stderr
+    until(lambda: program_on.request("GET", "/v1/messages", token=token).status == 401)
+    until(lambda: program_on.request("GET", "/oidc/v1/userinfo", token=token).status == 401)
+    until(lambda: (client.rset(), client.mail("noreply@example.com"))[1][0] == 421)
+    client.close()
+    assert program_on.request("GET", "/v1/messages", token=other).status == 200
+
+
+def until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not done():
+        assert time.monotonic() < deadline
+
+
+def _access_token(program: Program, key: ServiceKey) -> str:
+    assertion = key.assertion(f"http://127.0.0.1:{program.http_port}", {})
+    form = {"grant_type": JWT_BEARER, "scope": API_AUDIENCE, "assertion": assertion}
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    answer = program.request("POST", "/oauth/v2/token", urlencode(form).encode(), token="", headers=headers)
+    assert answer.status == 200, answer.body
+    return str(answer.json["access_token"])
 
 
 def test_loopback_is_never_told_to_wait(program: Program) -> None:

@@ -149,7 +149,7 @@ class Access:
             return None
         return granted.caller if granted.for_api else None
 
-    async def _changed(self) -> None:
+    async def changed(self) -> None:
         """Read everything anew: what this process just changed is seen at once, in open sessions too."""
         self._memory = {}
         await self.standings.refresh()
@@ -172,7 +172,7 @@ class Access:
         """
         text, command = self._new(role, name, expires_in_us, editor, text)
         row = await self._db.write(commands.create_token, command)
-        await self._changed()
+        await self.changed()
         return NewToken(text, row)
 
     async def ensure_owner(self) -> NewToken | None:
@@ -185,7 +185,7 @@ class Access:
         """Revoke the token with the id `token`, or all tokens of the user called so. Raises NotFound."""
         command = RevokeToken(instance=self.instance, token=token, editor=editor, at_us=self._now_us())
         revoked = await self._db.write(commands.revoke_token, command)
-        await self._changed()
+        await self.changed()
         return revoked
 
     async def add_member(self, user_id: UserId, roles: Sequence[str], editor: UserId) -> MemberDetails:
@@ -211,7 +211,7 @@ class Access:
             instance=self.instance, user_id=user_id, roles=tuple(roles), editor=editor, at_us=self._now_us()
         )
         details = await self._db.write(command, change)
-        await self._changed()  # Tokens that are out already gain or lose with it.
+        await self.changed()  # Tokens that are out already gain or lose with it.
         return details
 
     async def list_members(

@@ -40,6 +40,7 @@ def keys(tx: Transaction) -> list[KeyRow]:
 class ClientRow:
     """A user that may sign in with a secret, or might if it had one."""
 
+    id: str  #: the user's name
     user_id: UserId
     secret_digest: bytes | None  #: SHA-256
 
@@ -47,7 +48,7 @@ class ClientRow:
 def client(tx: Transaction, client_id: str) -> ClientRow | None:
     """Return the user with this name, or None."""
     row = tx.fetch_one("SELECT id, secret_digest FROM users WHERE name = :name", name=client_id)
-    return ClientRow(UserId(row[0]), None if row[1] is None else bytes(row[1])) if row else None
+    return ClientRow(client_id, UserId(row[0]), None if row[1] is None else bytes(row[1])) if row else None
 
 
 @dataclass(frozen=True, slots=True)

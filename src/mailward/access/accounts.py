@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from mailward import jwt
 from mailward.access import account_queries, assertion, commands, events
 from mailward.access.access import Access
-from mailward.access.account_queries import KeyRow, SigningKeyRow
+from mailward.access.account_queries import ClientRow, KeyRow, SigningKeyRow
 from mailward.access.assertion import BadAssertion
 from mailward.access.projection import AccessProjection
 from mailward.access.roles import TokenRole
 from mailward.access.tokens import digest, new_token
 from mailward.db.database import Database, Transaction
-from mailward.errors import NotFound
+from mailward.errors import FailedPrecondition, NotFound
 from mailward.eventstore import store
 from mailward.eventstore.event import Editor, NewEvent
 from mailward.ids import InstanceId, UserId
@@ -47,7 +47,7 @@ def give(tx: Transaction, command: Give, event: NewEvent) -> UserId:
 
 
 def revoke_key(tx: Transaction, key_id: str, editor: UserId, at_us: int) -> KeyRow:
-    """Revoke a key for good. Raises NotFound. Access tokens that it brought live on until they expire."""
+    """Revoke a key and the access tokens that it brought for good. Raises NotFound."""
     store.lock_appends(tx)
     key = account_queries.key(tx, key_id)
     if key is None:
@@ -62,7 +62,7 @@ def revoke_key(tx: Transaction, key_id: str, editor: UserId, at_us: int) -> KeyR
 class SignIn:
     """An access token that a service account is to get."""
 
-    user_id: UserId
+    by: KeyRow | ClientRow  #: what it signed in with
     token_id: str
     digest: bytes
     for_api: bool
@@ -71,22 +71,33 @@ class SignIn:
 
 
 def sign_in(tx: Transaction, command: SignIn) -> None:
-    """Issue an access token, with what the user's memberships make of it."""
-    version = store.version(tx, events.USER, command.user_id, lock=True)
+    """Issue an access token, with what the user's memberships make of it.
+
+    Raises FailedPrecondition when the key or secret was revoked since it was looked at: its tokens ended then.
+    """
+    by, user_id = command.by, command.by.user_id
+    version = store.version(tx, events.USER, user_id, lock=True)
+    if isinstance(by, KeyRow):
+        key_id, is_good = by.id, account_queries.key(tx, by.id) is not None
+    else:
+        key_id, is_good = None, account_queries.client(tx, by.id) == by
+    if not is_good:
+        raise FailedPrecondition("ACCESS-Rv7Ks", "the key or secret was revoked at this moment")
     event = events.token_added(
         command.token_id,
         command.digest,
-        commands.role_of(tx, command.user_id),
+        commands.role_of(tx, user_id),
         command.at_us + LIFETIME_S * 1_000_000,
         for_api=command.for_api,
+        key_id=key_id,
     )
     store.append(
         tx,
         events.USER,
-        command.user_id,
+        user_id,
         version,
         [event],
-        editor=Editor(command.user_id, command.peer),
+        editor=Editor(user_id, command.peer),
         at_us=command.at_us,
         projections=_PROJECTIONS,
     )
@@ -139,17 +150,23 @@ class Accounts:
         return await self._db.read(account_queries.keys)
 
     async def revoke_key(self, key_id: str) -> KeyRow:
-        """Revoke a key. Raises NotFound."""
-        return await self._db.write(revoke_key, key_id, commands.SYSTEM, self._now_us())
+        """Revoke a key and the access tokens that it brought. Raises NotFound."""
+        key = await self._db.write(revoke_key, key_id, commands.SYSTEM, self._now_us())
+        await self._access.changed()
+        return key
 
     async def create_client(self, role: TokenRole, name: str) -> str:
-        """Give the service account `name` a new secret and return it; an earlier one is good no longer."""
+        """Give the service account `name` a new secret and return it.
+
+        An earlier one, and the access tokens that it brought, are good no longer.
+        """
         secret = secrets.token_urlsafe(32)
         await self._db.write(give, self._give(role, name), events.secret_set(_sha256(secret)))
+        await self._access.changed()
         return secret
 
-    async def by_assertion(self, text: str, issuer: str) -> UserId:
-        """Return the user whom an assertion signs in. Raises BadAssertion."""
+    async def by_assertion(self, text: str, issuer: str) -> KeyRow:
+        """Return the key by which an assertion signs its user in. Raises BadAssertion."""
         claim = assertion.read(text)
         key = await self._db.read(account_queries.key, claim.key_id)
         now_us = self._now_us()
@@ -161,7 +178,7 @@ class Accounts:
             raise BadAssertion("the key has expired")
         assertion.check(claim, key.public_key, issuer, now_us // 1_000_000)
         self._public_keys[key.id] = key.public_key
-        return key.user_id
+        return key
 
     def signed_in_before(self, text: str, issuer: str) -> bool:
         """Whether an assertion is by a key that signed somebody in at this node: known without a look at the store.
@@ -175,23 +192,26 @@ class Accounts:
             return False
         return True
 
-    async def by_secret(self, client_id: str, secret: str) -> UserId | None:
-        """Return the user whom id and secret sign in; None for a wrong secret. Raises NotFound for an unknown id."""
+    async def by_secret(self, client_id: str, secret: str) -> ClientRow | None:
+        """Return the client that id and secret sign in; None for a wrong secret. Raises NotFound for an unknown id."""
         client = await self._db.read(account_queries.client, client_id)
         if client is None:
             raise NotFound("ACCESS-Cl8Nf", "client not found")
         right = client.secret_digest is not None and hmac.compare_digest(client.secret_digest, _sha256(secret))
-        return client.user_id if right else None
+        return client if right else None
 
-    async def issue(self, user_id: UserId, *, for_api: bool, peer: str) -> str:
-        """Return a new access token of the user. It is recorded who signed in from where."""
+    async def issue(self, by: KeyRow | ClientRow, *, for_api: bool, peer: str) -> str:
+        """Return a new access token for who signed in `by` this. It is recorded who did, and from where.
+
+        Raises FailedPrecondition when `by` was revoked meanwhile.
+        """
         text = new_token()
         hashed = digest(text)
         assert hashed is not None
         await self._db.write(
             sign_in,
             SignIn(
-                user_id=user_id,
+                by=by,
                 token_id=str(self._ids()),
                 digest=hashed,
                 for_api=for_api,

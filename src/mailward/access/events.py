@@ -16,7 +16,7 @@ INSTANCE = "instance"  #: aggregate type
 MACHINE_ADDED = "user.machine.added"  #: {userName, name, role}
 PAT_ADDED = "user.pat.added"  #: {tokenId, digest (SHA-256, hex), role, expiration? (µs since 1970)}
 PAT_REMOVED = "user.pat.removed"  #: {tokenId}
-TOKEN_ADDED = "user.token.added"  #: {tokenId, digest, role, expiration, forAPI?}: a service account signed in
+TOKEN_ADDED = "user.token.added"  #: {tokenId, digest, role, expiration, forAPI?, keyId?}: a service account signed in
 KEY_ADDED = "user.machine.key.added"  #: {keyId, publicKey (PEM), expirationDate? (µs since 1970)}
 KEY_REMOVED = "user.machine.key.removed"  #: {keyId}
 SECRET_SET = "user.machine.secret.set"  #: {digest (SHA-256, hex)}
@@ -52,8 +52,13 @@ def pat_removed(token_id: str) -> NewEvent:
     return NewEvent(PAT_REMOVED, {"tokenId": token_id})
 
 
-def token_added(token_id: str, digest: bytes, role: TokenRole, expires_at_us: int, *, for_api: bool) -> NewEvent:
-    """The service account signed in and holds the access token whose SHA-256 is `digest`."""
+def token_added(
+    token_id: str, digest: bytes, role: TokenRole, expires_at_us: int, *, for_api: bool, key_id: str | None
+) -> NewEvent:
+    """The service account signed in and holds the access token whose SHA-256 is `digest`.
+
+    `key_id`: of the key that it signed in with; None: with its client secret.
+    """
     payload: dict[str, object] = {
         "tokenId": token_id,
         "digest": digest.hex(),
@@ -62,6 +67,8 @@ def token_added(token_id: str, digest: bytes, role: TokenRole, expires_at_us: in
     }
     if for_api:
         payload["forAPI"] = True
+    if key_id is not None:
+        payload["keyId"] = key_id
     return NewEvent(TOKEN_ADDED, payload)
 
 
@@ -74,12 +81,12 @@ def key_added(key_id: str, public_key: str, expires_at_us: int | None) -> NewEve
 
 
 def key_removed(key_id: str) -> NewEvent:
-    """The key signs nobody in any more."""
+    """The key signs nobody in any more, and the access tokens that it brought are good for nothing."""
     return NewEvent(KEY_REMOVED, {"keyId": key_id})
 
 
 def secret_set(digest: bytes) -> NewEvent:
-    """The client secret whose SHA-256 is `digest` signs the user in, and no earlier one."""
+    """The client secret whose SHA-256 is `digest` signs the user in; earlier ones and what they brought do not."""
     return NewEvent(SECRET_SET, {"digest": digest.hex()})
 
 

@@ -13,8 +13,8 @@ _ADD_USER = """
 """
 _TOUCH_USER = "UPDATE users SET sequence = :sequence, changed_at_us = :at WHERE id = :id"
 _ADD_TOKEN = """
-    INSERT INTO tokens (id, user_id, digest, role, kind, for_api, created_at_us, expires_at_us)
-    VALUES (:id, :user_id, :digest, :role, :kind, :for_api, :at, :expires_at)
+    INSERT INTO tokens (id, user_id, digest, role, kind, key_id, for_api, created_at_us, expires_at_us)
+    VALUES (:id, :user_id, :digest, :role, :kind, :key_id, :for_api, :at, :expires_at)
 """
 _REMOVE_OVERDUE = "DELETE FROM tokens WHERE user_id = :user_id AND kind = 'access' AND expires_at_us <= :at"
 _ADD_KEY = """
@@ -22,6 +22,8 @@ _ADD_KEY = """
     VALUES (:id, :user_id, :public_key, :at, :expires_at)
 """
 _REMOVE_KEY = "DELETE FROM machine_keys WHERE id = :id"
+_REMOVE_BROUGHT_BY_KEY = "DELETE FROM tokens WHERE user_id = :user_id AND key_id = :id"
+_REMOVE_BROUGHT_BY_SECRET = "DELETE FROM tokens WHERE user_id = :user_id AND kind = 'access' AND key_id IS NULL"
 _SET_SECRET = "UPDATE users SET secret_digest = :digest WHERE id = :id"
 _ADD_SIGNING_KEY = """
     INSERT INTO signing_keys (id, public_key, private_key, created_at_us)
@@ -102,6 +104,7 @@ def _add_token(tx: Transaction, event: RecordedEvent, kind: str, *, for_api: boo
         digest=bytes.fromhex(token["digest"]),
         role=token["role"],
         kind=kind,
+        key_id=token.get("keyId"),
         for_api=for_api,
         at=event.at_us,
         expires_at=token.get("expiration"),
@@ -123,11 +126,13 @@ def _key_added(tx: Transaction, event: RecordedEvent) -> None:
 
 def _key_removed(tx: Transaction, event: RecordedEvent) -> None:
     tx.execute(_REMOVE_KEY, id=event.payload["keyId"])
+    tx.execute(_REMOVE_BROUGHT_BY_KEY, user_id=event.aggregate_id, id=event.payload["keyId"])
     _touch(tx, event)
 
 
 def _secret_set(tx: Transaction, event: RecordedEvent) -> None:
     tx.execute(_SET_SECRET, id=event.aggregate_id, digest=bytes.fromhex(event.payload["digest"]))
+    tx.execute(_REMOVE_BROUGHT_BY_SECRET, user_id=event.aggregate_id)
     _touch(tx, event)
 
 

@@ -9,12 +9,12 @@ from urllib.parse import parse_qsl, unquote_plus
 import orjson
 
 from mailward.access.access import Access
+from mailward.access.account_queries import ClientRow, KeyRow
 from mailward.access.accounts import LIFETIME_S, Accounts
 from mailward.access.assertion import BadAssertion
 from mailward.access.guesses import SignIn
 from mailward.api.hosts import Hosts, base_url
-from mailward.errors import MailwardError, NotFound, TooManyFailures, Unavailable
-from mailward.ids import UserId
+from mailward.errors import FailedPrecondition, MailwardError, NotFound, TooManyFailures, Unavailable
 from mailward.rpc.http import Handler, Request, Response
 
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -99,23 +99,26 @@ class OAuth:
         if not grant:
             raise Refusal("invalid_request", "grant_type missing")
         if grant == JWT_BEARER:
-            user_id = await self._by_assertion(request, form)
+            by: KeyRow | ClientRow = await self._by_assertion(request, form)
         elif grant == CLIENT_CREDENTIALS:
-            user_id = await self._by_secret(request, form)
+            by = await self._by_secret(request, form)
         else:
             raise Refusal("unsupported_grant_type", f"{grant} not supported")
         if "scope" not in form:
             raise Refusal("invalid_request", f"the scope of the token is missing; for the API ask for {API_AUDIENCE}")
         scopes = form["scope"].split()
-        token = await self._accounts.issue(user_id, for_api=API_AUDIENCE in scopes, peer=request.peer)
+        try:
+            token = await self._accounts.issue(by, for_api=API_AUDIENCE in scopes, peer=request.peer)
+        except FailedPrecondition as error:
+            raise Refusal("invalid_grant", error.message) from None
         answer = {"access_token": token, "token_type": "Bearer", "expires_in": LIFETIME_S - 1}
         if "openid" in scopes:
             answer["id_token"] = await self._accounts.id_token(
-                user_id, base_url(request), token, by_secret=grant == CLIENT_CREDENTIALS
+                by.user_id, base_url(request), token, by_secret=grant == CLIENT_CREDENTIALS
             )
         return _json(200, answer)
 
-    async def _by_assertion(self, request: Request, form: Mapping[str, str]) -> UserId:
+    async def _by_assertion(self, request: Request, form: Mapping[str, str]) -> KeyRow:
         if not form.get("assertion"):
             raise Refusal("invalid_request", "assertion missing")
         said = form["assertion"], base_url(request)
@@ -127,22 +130,22 @@ class OAuth:
                 await self._guesses.wrong(attempt, "assertion")
                 raise Refusal("invalid_grant", str(fault)) from None
 
-    async def _by_secret(self, request: Request, form: Mapping[str, str]) -> UserId:
+    async def _by_secret(self, request: Request, form: Mapping[str, str]) -> ClientRow:
         client_id, secret = _client(request, form)
         if not client_id:
             raise Refusal("invalid_request", _NO_CLIENT)
         attempt = SignIn("http", request.peer, secret, account=client_id)
         async with self._guesses.turn(attempt):
             try:
-                user_id = await self._accounts.by_secret(client_id, secret)
+                client = await self._accounts.by_secret(client_id, secret)
             except NotFound as error:
                 await self._guesses.wrong(attempt, "unknown client")
                 raise Refusal("invalid_client", error.message) from None
-            if user_id is None:
+            if client is None:
                 await self._guesses.wrong(attempt, "secret")
                 raise Refusal("invalid_request", "Errors.User.Machine.Secret.Invalid")
             self._guesses.right(attempt)
-            return user_id
+            return client
 
     async def _introspect(self, request: Request) -> Response:
         """Refuse: introspection is for applications, and there are none here."""

@@ -73,7 +73,7 @@ def list_(settings: config.Loaded, as_json: bool) -> None:
 @click.argument("key_id")
 @common.settings_options(common.STORE)
 def revoke(settings: config.Loaded, key_id: str) -> None:
-    """Revoke the key KEY_ID. Access tokens that it brought live on for up to twelve hours. Exits 3 for none."""
+    """Revoke the key KEY_ID and the access tokens that it brought. Exits 3 for none."""
 
     async def work() -> KeyRow:
         async with store.open_accounts(settings.settings) as accounts:

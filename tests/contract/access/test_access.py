@@ -269,7 +269,7 @@ async def test_a_change_meanwhile_turns_nobody_away_who_signs_in(world: World) -
     made = await world.access.create_token(TokenRole.SENDER, "app")
     signing_in = asyncio.create_task(world.access.sign_in(made.text, "smtp", "127.0.0.1", MESSAGE_SEND))
     await asyncio.sleep(0)
-    await world.access._changed()
+    await world.access.changed()
 
     assert await signing_in is not None
 

@@ -9,10 +9,11 @@ import pytest
 
 from mailward import jwt
 from mailward.access.access import Access, open_access
+from mailward.access.account_queries import ClientRow, KeyRow
 from mailward.access.accounts import Accounts
 from mailward.access.assertion import BadAssertion
 from mailward.access.projection import AccessProjection
-from mailward.access.roles import TokenRole
+from mailward.access.roles import MESSAGE_SEND, TokenRole
 from mailward.db.database import Database, Row, Transaction
 from mailward.errors import AlreadyExists, FailedPrecondition, NotFound
 from mailward.eventstore import projection
@@ -61,7 +62,7 @@ def signed(file: dict[str, str], clock: Clock) -> str:
 async def test_a_key_file_signs_its_user_in_until_it_is_revoked(accounts: Accounts, clock: Clock) -> None:
     file = await accounts.create_key(TokenRole.OWNER, "terraform")
 
-    assert await accounts.by_assertion(signed(file, clock), US) == file["userId"]
+    assert (await accounts.by_assertion(signed(file, clock), US)).user_id == file["userId"]
     await accounts.revoke_key(file["keyId"])
 
     with pytest.raises(BadAssertion, match="kid"):
@@ -99,10 +100,7 @@ async def test_a_key_ends_at_its_expiry(accounts: Accounts, clock: Clock) -> Non
 async def test_an_access_token_permits_what_its_user_may_for_twelve_hours(
     accounts: Accounts, access: Access, clock: Clock
 ) -> None:
-    file = await accounts.create_key(TokenRole.VIEWER, "grafana")
-    user_id = UserId(file["userId"])
-
-    token = await accounts.issue(user_id, for_api=True, peer="127.0.0.1:1")
+    token = await accounts.issue(await key_of(accounts, TokenRole.VIEWER), for_api=True, peer="127.0.0.1:1")
 
     caller = await access.authenticate(token)
     assert caller is not None and caller.roles == {"IAM_OWNER_VIEWER"} and "iam.read" in caller.permissions
@@ -111,20 +109,71 @@ async def test_an_access_token_permits_what_its_user_may_for_twelve_hours(
 
 
 async def test_a_token_without_the_apis_audience_is_no_good_for_it(accounts: Accounts, access: Access) -> None:
-    file = await accounts.create_key(TokenRole.OWNER, "sdk")
-
-    token = await accounts.issue(UserId(file["userId"]), for_api=False, peer="")
+    token = await accounts.issue(await key_of(accounts), for_api=False, peer="")
 
     assert await access.authenticate(token) is None
     assert access.remembered(token) is None
     assert await access.authenticate(token, for_api=False) is not None
 
 
-async def test_who_lost_a_membership_gets_no_other_role_by_signing_in(accounts: Accounts, access: Access) -> None:
-    file = await accounts.create_key(TokenRole.VIEWER, "grafana")
-    await access.remove_member(UserId(file["userId"]), EDITOR)
+async def test_a_key_ends_with_the_tokens_that_it_brought_and_with_no_others(
+    accounts: Accounts, access: Access, clock: Clock
+) -> None:
+    """Also for those who hold one in an open session."""
+    revoked, other = await key_of(accounts, name="app"), await key_of(accounts, name="app")
+    client = await client_of(accounts, "app", TokenRole.OWNER)
+    tokens = [await accounts.issue(by, for_api=True, peer="") for by in (revoked, other, client)]
+    personal = (await access.create_token(TokenRole.OWNER, "app")).text
+    standing = await access.sign_in(tokens[0], "smtp", "127.0.0.1", MESSAGE_SEND)
+    assert standing is not None and await access.authenticate(tokens[0]) is not None
 
-    token = await accounts.issue(UserId(file["userId"]), for_api=True, peer="")
+    await accounts.revoke_key(revoked.id)
+
+    assert [await access.authenticate(token) is not None for token in (*tokens, personal)] == [False, True, True, True]
+    assert not standing.permits(MESSAGE_SEND, clock.us)
+
+
+async def test_a_client_secret_ends_with_the_tokens_that_it_brought_when_another_replaces_it(
+    accounts: Accounts, access: Access
+) -> None:
+    key, client = await key_of(accounts, name="app"), await client_of(accounts, "app", TokenRole.OWNER)
+    tokens = [await accounts.issue(by, for_api=True, peer="") for by in (client, key)]
+    await access.authenticate(tokens[0])
+
+    await accounts.create_client(TokenRole.OWNER, "app")
+
+    assert [await access.authenticate(token) is not None for token in tokens] == [False, True]
+
+
+async def test_what_is_revoked_between_look_and_answer_brings_no_token(accounts: Accounts) -> None:
+    """It would outlive the key, whose revocation ended the others."""
+    key, client = await key_of(accounts), await client_of(accounts, "ci")
+    await accounts.revoke_key(key.id)
+    await accounts.create_client(TokenRole.VIEWER, "ci")
+
+    for by in (key, client):
+        with pytest.raises(FailedPrecondition):
+            await accounts.issue(by, for_api=True, peer="")
+
+
+async def key_of(accounts: Accounts, role: TokenRole = TokenRole.OWNER, name: str = "sdk") -> KeyRow:
+    """Return a new key of a service account."""
+    file = await accounts.create_key(role, name)
+    return next(row for row in await accounts.list_keys() if row.id == file["keyId"])
+
+
+async def client_of(accounts: Accounts, name: str, role: TokenRole = TokenRole.VIEWER) -> ClientRow:
+    """Return a service account that has just signed in with a new secret."""
+    client = await accounts.by_secret(name, await accounts.create_client(role, name))
+    assert client is not None
+    return client
+
+
+async def test_who_lost_a_membership_gets_no_other_role_by_signing_in(accounts: Accounts, access: Access) -> None:
+    key = await key_of(accounts, TokenRole.VIEWER)
+    await access.remove_member(key.user_id, EDITOR)
+
+    token = await accounts.issue(key, for_api=True, peer="")
 
     caller = await access.authenticate(token)
     assert caller is not None and not caller.is_member and caller.permissions == frozenset()
@@ -145,14 +194,14 @@ async def test_an_id_token_says_who_signed_in_and_how(
     accounts: Accounts, clock: Clock, by_secret: bool, amr: list[str] | None
 ) -> None:
     await accounts.create_client(TokenRole.OWNER, "ci")
-    user_id = await accounts.by_secret("ci", await accounts.create_client(TokenRole.OWNER, "ci"))
-    assert user_id is not None
+    client = await accounts.by_secret("ci", await accounts.create_client(TokenRole.OWNER, "ci"))
+    assert client is not None
 
-    text = await accounts.id_token(user_id, US, "token", by_secret=by_secret)
+    text = await accounts.id_token(client.user_id, US, "token", by_secret=by_secret)
 
     claims = json.loads(base64.urlsafe_b64decode(text.split(".")[1] + "=="))
     now_s = clock.us // 1_000_000
-    assert (claims["iss"], claims["sub"], claims["aud"][1], claims["auth_time"]) == (US, user_id, "ci", now_s)
+    assert (claims["iss"], claims["sub"], claims["aud"][1], claims["auth_time"]) == (US, client.user_id, "ci", now_s)
     assert claims["exp"] == now_s + 12 * 3600
     assert claims.get("amr") == amr
 
@@ -193,13 +242,15 @@ def rebuild(tx: Transaction) -> int:
 async def test_a_rebuild_gives_the_same_tables(
     database: Database, accounts: Accounts, access: Access, clock: Clock
 ) -> None:
-    file = await accounts.create_key(TokenRole.OWNER, "a")
-    await accounts.create_client(TokenRole.VIEWER, "b")
-    await accounts.issue(UserId(file["userId"]), for_api=True, peer="x")
+    key, revoked = await key_of(accounts), await key_of(accounts)
+    client = await client_of(accounts, "b")
+    await accounts.issue(key, for_api=True, peer="x")
     clock.us += 13 * 3600 * 1_000_000
-    await accounts.issue(UserId(file["userId"]), for_api=False, peer="x")
+    for by in (key, revoked, client):
+        await accounts.issue(by, for_api=False, peer="x")
+    await accounts.revoke_key(revoked.id)
     await accounts.public_keys()
-    await access.remove_member(UserId(file["userId"]), EDITOR)
+    await access.remove_member(key.user_id, EDITOR)
     before = await database.read(dump)
 
     assert await database.write(rebuild) > 0

@@ -17,6 +17,7 @@ CREATE TABLE tokens (
     digest        BLOB NOT NULL UNIQUE, -- SHA-256 of the token
     role          TEXT NOT NULL,        -- owner, viewer, sender
     kind          TEXT NOT NULL,        -- pat: made by an operator; access: issued to a service account
+    key_id        TEXT,                 -- of access: the key that brought it; NULL: the client secret did
     for_api       INTEGER NOT NULL,     -- 1: good for the API; 0: asked for without its audience
     created_at_us INTEGER NOT NULL,
     expires_at_us INTEGER               -- NULL: without end
