@@ -137,6 +137,9 @@ queue_oldest_seconds = _gauge("queue_oldest_seconds", "Age of the oldest recipie
 recipients_held = _gauge("recipients_held", "Uncertain recipients for whom an operator has to decide.").labels()
 queue_changes = _counter("queue_changes_total", "Recipients to whom operators did something.", "action")
 housekeeping_removed = _counter("housekeeping_removed_total", "Finished things removed by age.", "kind")
+housekeeping_overdue_seconds = _gauge(
+    "housekeeping_overdue_seconds", "For how long what is being removed should have been gone.", "kind"
+)
 provider_up = _gauge("provider_up", "1 when the last conversation with the provider worked.", "provider")
 provider_breaker_state = _gauge("provider_breaker_state", "0 closed, 1 half-open, 2 open.", "provider")
 provider_throttled = _counter(

@@ -31,9 +31,10 @@ _AS_NOBODY: dict[str, Any] = {"user": _NOBODY, "group": _NOBODY, "extra_groups":
 class PostgresServer:
     """One server with a data directory of its own, listening on a unix socket only."""
 
-    def __init__(self, folder: Path, programs: Path, *, fsync: bool) -> None:
+    def __init__(self, folder: Path, programs: Path, *, fsync: bool, autovacuum: bool) -> None:
         """Make the data directory inside `folder`. When this is root, `nobody` must be able to enter both folders."""
         self._fsync = fsync
+        self._autovacuum = autovacuum
         self._folder = folder
         if _AS_NOBODY:
             os.chown(folder, _NOBODY, _NOBODY)
@@ -64,7 +65,8 @@ class PostgresServer:
                 [
                     *(self._programs / "postgres", "-D", self._data, "-k", self._folder, "-h", ""),
                     *("-c", f"fsync={'on' if self._fsync else 'off'}"),
-                    *("-c", "shared_buffers=32MB", "-c", "max_connections=60", "-c", "autovacuum=off"),
+                    *("-c", "shared_buffers=32MB", "-c", "max_connections=60"),
+                    *("-c", f"autovacuum={'on' if self._autovacuum else 'off'}"),
                     *("-c", "unix_socket_permissions=0777"),
                 ],
                 stdin=subprocess.DEVNULL,
@@ -173,7 +175,7 @@ def _memory() -> Path | None:
 
 
 @contextlib.contextmanager
-def postgres_server(*, fsync: bool = True) -> Iterator[PostgresServer]:
+def postgres_server(*, fsync: bool = True, autovacuum: bool = False) -> Iterator[PostgresServer]:
     """Yield a running server; afterwards it and its data are gone.
 
     Without `fsync` it survives whatever befalls it except a power cut, and is much faster. Measure with it.
@@ -184,7 +186,7 @@ def postgres_server(*, fsync: bool = True) -> Iterator[PostgresServer]:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         # On disk: memory is often mounted so that nothing in it can be run.
         spare = stack.enter_context(tempfile.TemporaryDirectory(prefix="mailward-pg-programs-"))
-        server = PostgresServer(folder, _reachable_programs(Path(spare)), fsync=fsync)
+        server = PostgresServer(folder, _reachable_programs(Path(spare)), fsync=fsync, autovacuum=autovacuum)
         stack.callback(server.stop)
         server.start()
         yield server

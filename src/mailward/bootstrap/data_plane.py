@@ -77,7 +77,7 @@ async def data_plane(
         stack.push_async_callback(census.stop)
         keep = Keep(content_days=settings.content_days, message_days=settings.message_days)
         housekeeper = Housekeeper(database, keep, now_us)
-        housekeeper.start()
+        housekeeper.start(lambda: life.owner.node)
         stack.push_async_callback(housekeeper.stop)
 
         def draw_id() -> MessageId:

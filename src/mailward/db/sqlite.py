@@ -99,6 +99,7 @@ class SqliteConnection:
         else:
             yield "journal_mode = WAL"
             yield "synchronous = FULL"
+            yield "secure_delete = ON"  # Mail that was removed is overwritten, whatever SQLite's build thinks of it.
             yield f"wal_autocheckpoint = {_CHECKPOINT_PAGES}"
 
     # Transaction

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from mailward import log, metrics
 from mailward.db.database import Database, Transaction
+from mailward.delivery import queue_postgres
 from mailward.delivery.lease import LANE_NAMES, Lane
 from mailward.errors import MailwardError
 from mailward.ids import EPOCH_MS
@@ -48,6 +49,8 @@ _HELD = """
 
 def count(tx: Transaction, at_us: int) -> Counted:
     """Count what has no final state."""
+    if tx.dialect == "postgresql":
+        queue_postgres.plan_by_index(tx, local=True)
     recipients: tuple[dict[str, int], ...] = tuple({} for _ in Lane)
     oldest: list[int | None] = [None for _ in Lane]
     held = 0

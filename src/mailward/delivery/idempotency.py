@@ -90,15 +90,15 @@ def conflict() -> IdempotencyConflict:
 # A key that another node is about to commit is waited for. Sorted, so that two nodes cannot wait for each other.
 _CLAIM = {
     "sqlite": """
-        INSERT INTO idempotency_keys (sender, key, fingerprint, message_id, created_at_us)
-        SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?) WHERE true
+        INSERT INTO idempotency_keys (sender, key, message_id, fingerprint)
+        SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?) WHERE true
             ON CONFLICT (sender, key) DO NOTHING
         RETURNING message_id
     """,
     "postgresql": """
-        INSERT INTO idempotency_keys (sender, key, fingerprint, message_id, created_at_us)
-        SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[])
-                   AS v (sender, key, fingerprint, message_id, created_at_us)
+        INSERT INTO idempotency_keys (sender, key, message_id, fingerprint)
+        SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::text[])
+                   AS v (sender, key, message_id, fingerprint)
          ORDER BY sender, key, message_id
             ON CONFLICT (sender, key) DO NOTHING
         RETURNING message_id
@@ -124,8 +124,7 @@ def claim_keys(tx: Transaction, items: Sequence[NewMessage]) -> dict[MessageId, 
     The first of several with one key takes it. What is returned must not be stored; the rest must be, in this
     transaction.
     """
-    # Sorted here for SQLite; by key, then by age of the id.
-    rows = sorted((item.sender, item.key, item.fingerprint, item.id, item.created_at_us) for item in items)
+    rows = sorted((item.sender, item.key, item.id, item.fingerprint) for item in items)  # Here for SQLite.
     taken = {id for (id,) in _run(tx, _CLAIM, rows)}
     late = {item.id: item for item in items if item.id not in taken}
     if not late:
@@ -141,16 +140,3 @@ def _run(tx: Transaction, sql: dict[str, str], rows: Sequence[Sequence[Any]]) ->
     if tx.dialect == "sqlite":
         return tx.run(sql["sqlite"], (orjson.dumps(rows).decode(),))
     return tx.run(sql["postgresql"], [list(column) for column in zip(*rows, strict=True)])
-
-
-_EXPIRE = """
-    DELETE FROM idempotency_keys
-     WHERE (sender, key) IN (
-           SELECT sender, key FROM idempotency_keys WHERE created_at_us < :before_us
-            ORDER BY created_at_us LIMIT :limit)
-"""
-
-
-def expire_keys(tx: Transaction, before_us: int, limit: int) -> int:
-    """Forget up to `limit` of the oldest keys taken before `before_us`; return how many."""
-    return tx.execute(_EXPIRE, before_us=before_us, limit=limit)

@@ -95,6 +95,15 @@ def heartbeat(tx: Transaction, owner: Owner, now_us: int, last_id: int) -> list[
     return [Neighbour(*row) for row in tx.fetch(_OTHERS, node=owner.node)]
 
 
+_FIRST = "SELECT min(id) FROM nodes WHERE living = 1"
+
+
+def first(tx: Transaction) -> int | None:
+    """Return the lowest id of a living node: the one that does what only one needs to do."""
+    row = tx.fetch_one(_FIRST)
+    return row[0] if row is not None else None
+
+
 _BURY = """
     UPDATE nodes SET epoch = epoch + 1, living = 0
      WHERE id = :node AND epoch = :epoch AND beat = :beat AND living = 1 RETURNING epoch

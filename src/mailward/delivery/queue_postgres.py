@@ -40,18 +40,24 @@ _SUBMIT = """
 """
 
 
-# Generic plans are made once, perhaps on empty tables, where a hash join over everything looks cheapest: with 300,000
-# recipients a close then took 300 ms until the next ANALYZE. Every statement here finds its rows by an index.
+# Generic plans are made once, perhaps on empty tables, where a look at everything is cheapest: with 300,000 recipients
+# a close then took 300 ms until the next ANALYZE. Every statement here finds its rows by an index, in its order.
 _PLAN_BY_INDEX = """
-    SELECT set_config('enable_seqscan', 'off', false), set_config('enable_hashjoin', 'off', false),
-           set_config('enable_mergejoin', 'off', false)
+    SELECT set_config('enable_seqscan', 'off', :local = 1), set_config('enable_hashjoin', 'off', :local = 1),
+           set_config('enable_mergejoin', 'off', :local = 1), set_config('enable_bitmapscan', 'off', :local = 1),
+           set_config('enable_sort', 'off', :local = 1)
 """
 
 
-def _plan_by_index(tx: Transaction) -> None:
-    """Have the connection's statements planned that way. A rollback undoes the setting, and empties the memo."""
-    if _PLAN_BY_INDEX not in tx.memo:
-        tx.run(_PLAN_BY_INDEX, ())
+def plan_by_index(tx: Transaction, *, local: bool = False) -> None:
+    """Have the connection's statements planned that way; `local`: those of this transaction.
+
+    A rollback undoes the setting, and empties the memo.
+    """
+    if local:
+        tx.fetch(_PLAN_BY_INDEX, local=True)
+    elif _PLAN_BY_INDEX not in tx.memo:
+        tx.fetch(_PLAN_BY_INDEX, local=False)
         tx.memo[_PLAN_BY_INDEX] = True
 
 
@@ -105,7 +111,7 @@ def submit(tx: Transaction, items: list[NewMessage]) -> list[bool]:
         *_columns(recipients, 7),
         *_columns(marks, 7),
     ]
-    _plan_by_index(tx)
+    plan_by_index(tx)
     living = set(tx.run(_SUBMIT, values))
     return [(item.node, item.epoch) in living for item in items]
 
@@ -141,7 +147,7 @@ def open_attempts(tx: Transaction, items: list[OpenAttempt]) -> list[bool | None
     for message_id, attempt_id, provider_id, node, epoch, ns, at_us in items:
         rows.append((message_id, attempt_id, provider_id, node, epoch, numbers(ns), at_us, len(ns)))
         recipients += [(attempt_id, message_id, n, node, epoch) for n in ns]
-    _plan_by_index(tx)
+    plan_by_index(tx)
     nodes = list({item[3] for item in items})
     found = set(tx.run(_OPEN, [nodes, *_columns(recipients, 5), *_columns(rows, 8)]))
     return [(0, *row[3:5]) in found and ((row[1], row[7], 0) in found or None) for row in rows]
@@ -175,7 +181,7 @@ def close_attempts(tx: Transaction, items: list[CloseAttempt]) -> list[bool]:
         for message_id, _, _, node, epoch, at_us, _, ended in items
         for n, state, next_at_us, doubt in ended
     ]
-    _plan_by_index(tx)
+    plan_by_index(tx)
     closed = {id for (id,) in tx.run(_CLOSE, [*_columns(attempts, 7), *_columns(recipients, 8)])}
     return [item[1] in closed for item in items]
 
@@ -200,7 +206,7 @@ _DUE_RECIPIENTS = """
 
 def due(tx: Transaction, lane: int, now_us: int, limit: int) -> list[Row]:
     """See queue.claim: the due recipients of the messages that have one among the first `limit` of `lane`."""
-    _plan_by_index(tx)
+    plan_by_index(tx)
     ids = list({id for (id,) in tx.run(_DUE, (lane, now_us, limit))})
     return tx.run(_DUE_RECIPIENTS, (ids, now_us)) if ids else []
 

@@ -8,7 +8,7 @@ from mailward.delivery import nodes, queue
 from mailward.delivery.lease import Owner
 from mailward.delivery.nodes import Neighbour
 from mailward.delivery.retry import RetryPolicy
-from mailward.message.content import sweep_orphans
+from mailward.message import content
 
 _ALL = (1 << 63) - 1
 
@@ -18,7 +18,7 @@ def register(tx: Transaction, name: str, policy: RetryPolicy, now_us: int) -> tu
     owner = nodes.register(tx, name, now_us)
     queue.recover(tx, owner, policy, now_us)
     if tx.dialect == "sqlite":  # There is no other node, so whatever was being submitted never will be.
-        sweep_orphans(tx, before=_ALL)
+        content.discard(tx, content.orphans(tx, 0, _ALL))
     return owner, nodes.highest_id(tx, owner.node)
 
 

@@ -113,9 +113,10 @@ _DISCARD = """
      WHERE message_id = :id AND NOT EXISTS (SELECT 1 FROM contents AS c WHERE c.id = :id)
 """
 
-_SWEEP = """
-    DELETE FROM content_pieces
-     WHERE message_id < :before AND NOT EXISTS (SELECT 1 FROM contents AS c WHERE c.id = content_pieces.message_id)
+_ORPHANS = """
+    SELECT message_id FROM content_pieces AS p
+     WHERE n = 0 AND message_id >= :first AND message_id < :before
+       AND NOT EXISTS (SELECT 1 FROM contents AS c WHERE c.id = p.message_id)
 """
 
 
@@ -161,6 +162,6 @@ def discard(tx: Transaction, ids: list[MessageId]) -> list[None]:
     return [None] * len(ids)
 
 
-def sweep_orphans(tx: Transaction, before: int) -> int:
-    """Remove pieces below message id `before` that belong to no message; return how many."""
-    return tx.execute(_SWEEP, before=before)
+def orphans(tx: Transaction, first: int, before: int) -> list[MessageId]:
+    """Return the ids from `first` and below `before` under which pieces are stored and no message."""
+    return [id for (id,) in tx.fetch(_ORPHANS, first=first, before=before)]

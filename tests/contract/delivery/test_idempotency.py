@@ -6,11 +6,11 @@ import pytest
 
 from mailward.db.database import Database, Transaction, open_database
 from mailward.delivery import queue
-from mailward.delivery.idempotency import KEPT_US, Earlier, Idempotency, expire_keys, keyed
+from mailward.delivery.idempotency import Earlier, Idempotency, keyed
 from mailward.errors import IdempotencyConflict, InvalidArgument
 from mailward.ids import UserId
 from tests.support.gateway import running_gateway
-from tests.support.queued import NOW, new_message
+from tests.support.queued import new_message
 
 ORDER = keyed("order-17", [b"content"])
 
@@ -80,17 +80,6 @@ async def test_keys_and_no_keys_in_one_commit_each_get_their_own_answer(database
 
     first = Earlier(messages[1].id, True)
     assert answers == [False, False, first, False, False, first]
-
-
-async def test_a_key_is_forgotten_after_72_hours(database: Database) -> None:
-    old, young = new_message(key="a"), new_message(key="b", created_at_us=NOW + 1)
-    for message in (old, young):
-        await database.batch(queue.submit, message)
-
-    assert await database.write(expire_keys, NOW + 1 + KEPT_US - KEPT_US, 100) == 1
-
-    assert await database.batch(queue.submit, new_message(key="a")) is False
-    assert await database.batch(queue.submit, new_message(key="b")) == Earlier(young.id, True)
 
 
 @pytest.mark.parametrize("key", ["", "x" * 257, "ü", "a\nb"])

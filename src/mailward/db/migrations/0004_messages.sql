@@ -86,19 +86,12 @@ CREATE TABLE nodes (
 -- Few messages have a key, or send an older one again: what no message needs is not in its row.
 
 CREATE TABLE idempotency_keys (
-    sender        TEXT NOT NULL,    -- user id of the submitter, whose namespace the key is in
-    key           TEXT NOT NULL,
-    fingerprint   TEXT NOT NULL,    -- of what was submitted under it, hexadecimal
-    message_id    INTEGER NOT NULL, -- what came of it
-    created_at_us INTEGER NOT NULL,
-    PRIMARY KEY (sender, key)
--- only sqlite
-) STRICT, WITHOUT ROWID;
--- only postgresql
+    message_id  INTEGER PRIMARY KEY, -- what came of it; time-ordered, so the oldest keys lie together
+    sender      TEXT NOT NULL,       -- user id of the submitter, whose namespace the key is in
+    key         TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,       -- of what was submitted under it, hexadecimal
+    UNIQUE (sender, key)
 );
--- both
-
-CREATE INDEX idempotency_keys_age ON idempotency_keys (created_at_us);
 
 CREATE TABLE replays (
     message_id INTEGER PRIMARY KEY, -- the newer message
