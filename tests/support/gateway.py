@@ -16,9 +16,10 @@ from mailward.delivery.worker import Worker
 from mailward.ids import IdSource, MessageId, ProviderId, UserId
 from mailward.message.envelope import Envelope
 from mailward.provider.routing import Hop, Plan
-from mailward.transport.base import Deadlines, ProviderSettings, RelaySettings, TlsMode
+from mailward.transport.base import ProviderSettings, RelaySettings, TlsMode
 from mailward.transport.ways import transport_to
 from tests.support.queued import CONTENT, NOW, PROVIDER
+from tests.support.ways import LONG
 
 SENDER = UserId("300000000000000001")
 
@@ -31,7 +32,7 @@ def relay_at(port: int, **changes: Any) -> RelaySettings:
         "port": port,
         "tls": TlsMode.NONE,
         "ehlo_name": "gateway.test",
-        "deadlines": Deadlines(connect_s=5, command_s=5, data_s=5, final_s=5),
+        "deadlines": LONG,
     }
     return RelaySettings(**(values | changes))
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.support.waiting import PATIENCE_S
+
 
 @dataclass(frozen=True)
 class Post:
@@ -80,6 +82,6 @@ class Hook:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}/mail"
 
-    def wait(self, count: int = 1, timeout_s: float = 15.0) -> list[Post]:
+    def wait(self, count: int = 1, timeout_s: float = PATIENCE_S) -> list[Post]:
         """Return the next `count` posts. Raises queue.Empty when they do not come."""
         return [self.posts.get(timeout=timeout_s) for _ in range(count)]

@@ -12,8 +12,7 @@ import time
 from pathlib import Path
 
 from tests.support.program import free_port
-
-_START_S = 20.0
+from tests.support.waiting import PATIENCE_S
 
 _MAIN = """\
 compatibility_level = 3.6
@@ -79,12 +78,12 @@ mech_list: PLAIN LOGIN
 """
 
 
-def _listens(port: int) -> bool:
+def _greets(port: int) -> bool:
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
-    except ConnectionRefusedError:
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
+            return connection.recv(100).startswith(b"220")
+    except ConnectionError:
         return False
-    return True
 
 
 class Postfix:
@@ -125,8 +124,8 @@ class Postfix:
             ["postfix", "-c", str(self.folder / "etc"), "start-fg"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        deadline = time.monotonic() + _START_S
-        while not (_listens(self.plain_port) and _listens(self.login_port)):
+        deadline = time.monotonic() + PATIENCE_S
+        while not (_greets(self.plain_port) and _greets(self.login_port)):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 log = self.log
                 self.__exit__()
@@ -138,7 +137,7 @@ class Postfix:
         assert self._process is not None
         if self._process.poll() is None:
             subprocess.run(["postfix", "-c", str(self.folder / "etc"), "abort"], check=False, capture_output=True)
-            self._process.wait(20)
+            self._process.wait(PATIENCE_S)
         shutil.rmtree(self.folder)
 
     @property
@@ -152,7 +151,7 @@ class Postfix:
         mails = [file.read_bytes() for file in (self.folder / "mail/inbox/new").glob("*")]
         return [mail for mail in mails if text.encode() in mail]
 
-    def wait(self, text: str, count: int = 1, timeout_s: float = 15.0) -> list[bytes]:
+    def wait(self, text: str, count: int = 1, timeout_s: float = PATIENCE_S) -> list[bytes]:
         """Return the mails that hold `text` once there are `count`, and once Postfix's queue is empty."""
         deadline = time.monotonic() + timeout_s
         while len(self.arrived(text)) < count or self._queued():

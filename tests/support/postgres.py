@@ -22,7 +22,7 @@ import psycopg
 
 _NOBODY = 65534
 _PR_SET_PDEATHSIG = 1
-_START_LIMIT_S = 60.0
+_START_LIMIT_S = 120.0
 _SHM = Path("/dev/shm")
 _PROGRAMS = Path("pginstall/bin")  # in the wheel
 _AS_NOBODY: dict[str, Any] = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}

@@ -17,7 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-START_S = 60.0
+from tests.support.waiting import PATIENCE_S, wait_until
+
+_START_S = 120.0
+_held: list[socket.socket] = []  # ports that were given out
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,18 @@ class Answer:
         return json.loads(self.body)
 
 
+def reserve() -> socket.socket:
+    """Bind a loopback port without listening: it refuses connections, and goes to nobody but a server that names it."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    return held
+
+
 def free_port() -> int:
-    """Return a loopback port that nobody uses at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    """Return a loopback port that nobody uses, and nobody will by chance while the tests run."""
+    _held.append(reserve())
+    return int(_held[-1].getsockname()[1])
 
 
 class Program:
@@ -51,7 +62,8 @@ class Program:
         self.args = args
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("MAILWARD_")} | dict(env or {})
         self.log = data_dir.parent / f"{data_dir.name}.log"
-        self.http_port = self.smtp_port = 0
+        self._reserved = [reserve(), reserve()]  # or somebody may have them between a stop and a start
+        self.http_port, self.smtp_port = (int(one.getsockname()[1]) for one in self._reserved)
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Program:
@@ -60,6 +72,8 @@ class Program:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        for one in self._reserved:
+            one.close()
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
@@ -85,7 +99,7 @@ class Program:
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env, preexec_fn=self._limit_files,
             )  # fmt: skip
-        deadline = time.monotonic() + START_S
+        deadline = time.monotonic() + _START_S
         while time.monotonic() < deadline:
             text = self.log.read_bytes()[seen:].decode()
             if found := re.search(r'"event":"server.started".*"http":"[^"]*:(\d+)".*"smtp":"(?:[^"]*:(\d+))?"', text):
@@ -101,7 +115,7 @@ class Program:
         if self.files is not None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (self.files, self.files))
 
-    def stop(self, timeout_s: float = 15.0) -> int:
+    def stop(self, timeout_s: float = PATIENCE_S) -> int:
         """Send SIGTERM and return the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -127,12 +141,12 @@ class Program:
     def run(self, *args: str, input: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run another command of the program."""
         command = [sys.executable, "-m", "mailward", *args]
-        return subprocess.run(command, input=input, capture_output=True, text=True, env=self.env, timeout=60)
+        return subprocess.run(command, input=input, capture_output=True, text=True, env=self.env, timeout=PATIENCE_S)
 
     def remote_cli(self, *args: str) -> subprocess.CompletedProcess[str]:
         """Run a command of the program that talks to a server, not to a store."""
         command = [sys.executable, "-m", "mailward", *args]
-        return subprocess.run(command, capture_output=True, text=True, env=self.env, timeout=60)
+        return subprocess.run(command, capture_output=True, text=True, env=self.env, timeout=PATIENCE_S)
 
     def token(self, role: str, name: str = "") -> str:
         """Make a token of `role` and return it."""
@@ -161,7 +175,7 @@ class Program:
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         if data is not None:
             sent.setdefault("content-type", "application/json")
-        connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=PATIENCE_S)
         try:
             connection.request(method, path, data, sent)
             response = connection.getresponse()
@@ -179,15 +193,11 @@ class Program:
             assert answer.status == 200, answer.body
         return str(added.json["id"])
 
-    def wait_for_log(self, event: str, timeout_s: float = 15.0) -> None:
+    def wait_for_log(self, event: str) -> None:
         """Wait until it has logged `event`."""
-        deadline = time.monotonic() + timeout_s
-        while f'"event":"{event}"' not in self.log.read_text():
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{event} was not logged")
-            time.sleep(0.02)
+        wait_until(lambda: f'"event":"{event}"' in self.log.read_text())
 
-    def wait_for_state(self, message_id: str, *states: str, timeout_s: float = 15.0) -> Any:
+    def wait_for_state(self, message_id: str, *states: str, timeout_s: float = PATIENCE_S) -> Any:
         """Poll a message until it is in one of `states`; return it."""
         deadline = time.monotonic() + timeout_s
         while True:

@@ -12,6 +12,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from tests.support.program import free_port
+from tests.support.waiting import PATIENCE_S
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Sink:
         self.delay_s = 0.0  #: before each final dot is answered
         login: dict[str, Any] = {"authenticator": self._check, "auth_require_tls": False} if passwords else {}
         self._controller = Controller(
-            self, hostname="127.0.0.1", port=free_port(), ready_timeout=10, **login, **options
+            self, hostname="127.0.0.1", port=free_port(), ready_timeout=PATIENCE_S, **login, **options
         )
 
     def __enter__(self) -> Self:
@@ -75,6 +76,6 @@ class Sink:
         self.wrong.append(password)
         return AuthResult(success=False, handled=False)
 
-    def wait(self, count: int = 1, timeout_s: float = 15.0) -> list[Mail]:
+    def wait(self, count: int = 1, timeout_s: float = PATIENCE_S) -> list[Mail]:
         """Return the next `count` mails. Raises queue.Empty when they do not come."""
         return [self.mails.get(timeout=timeout_s) for _ in range(count)]

@@ -20,6 +20,7 @@ from mailward.ids import MessageId, UserId
 from mailward.message.content import Piece
 from mailward.smtpd.door import House, SmtpdSettings
 from mailward.smtpd.listener import SmtpListener
+from tests.support.waiting import PATIENCE_S
 
 SENDER = Caller(UserId("sender-1"), "1", "app", frozenset(), frozenset({MESSAGE_SEND}), is_member=False)
 VIEWER = replace(SENDER, user_id=UserId("viewer-1"), permissions=frozenset({"message.read"}))
@@ -161,7 +162,7 @@ class Client:
         """Return the next reply, its lines joined by newlines; "" when the connection has ended."""
         lines = []
         while True:
-            line = (await asyncio.wait_for(self.reader.readline(), 20)).decode()
+            line = (await asyncio.wait_for(self.reader.readline(), PATIENCE_S)).decode()
             lines.append(line.rstrip("\r\n"))
             if line[3:4] != "-":
                 return "\n".join(lines)
@@ -172,7 +173,7 @@ class Client:
     async def ended(self) -> bool:
         """Wait until the server has hung up."""
         try:
-            return await asyncio.wait_for(self.reader.read(), 20) == b""
+            return await asyncio.wait_for(self.reader.read(), PATIENCE_S) == b""
         except ConnectionError:
             return True
 

@@ -222,5 +222,5 @@ def sign_in(base: str, key: ServiceKey, ca: Path) -> str:
 
 
 def _json(url: str, context: ssl.SSLContext, form: bytes | None = None) -> Any:
-    with urllib.request.urlopen(url, form, timeout=10, context=context) as answer:
+    with urllib.request.urlopen(url, form, timeout=60, context=context) as answer:
         return json.load(answer)

@@ -9,18 +9,19 @@ import threading
 from types import TracebackType
 
 from tests.support.smtp_servers import DEFAULTS
+from tests.support.waiting import PATIENCE_S
 
 
 class TlsServer:
     """TLS from the start, or by STARTTLS. Use as a context manager; `mails` counts what it took."""
 
-    def __init__(self, context: ssl.SSLContext, *, starttls: bool = False, port: int = 0) -> None:
-        self._context = context
+    def __init__(self, context: ssl.SSLContext, *, starttls: bool = False) -> None:
+        self.context = context  #: of the connections from now on
         self._starttls = starttls
         self.mails = 0
         self.clients: list[bytes | None] = []  #: the certificate that each client showed, in DER
         self.heloes: list[str] = []
-        self._listener = socket.create_server(("127.0.0.1", port))
+        self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._open: socket.socket | None = None  # the connection that is being served
         self._thread = threading.Thread(target=self._listen)
@@ -35,7 +36,7 @@ class TlsServer:
         if self._open is not None:
             with contextlib.suppress(OSError):
                 self._open.shutdown(socket.SHUT_RDWR)
-        self._thread.join(5)
+        self._thread.join(PATIENCE_S)
 
     def _listen(self) -> None:
         while True:
@@ -43,7 +44,7 @@ class TlsServer:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            connection.settimeout(5)
+            connection.settimeout(PATIENCE_S)
             self._open = connection
             try:
                 self._serve(connection)
@@ -57,7 +58,7 @@ class TlsServer:
             connection.sendall(b"250-x\r\n250 STARTTLS\r\n")
             connection.recv(1000)
             connection.sendall(b"220 go\r\n")
-        with self._context.wrap_socket(connection, server_side=True) as tls:
+        with self.context.wrap_socket(connection, server_side=True) as tls:
             self._open = tls
             if not self._starttls:
                 tls.sendall(DEFAULTS["BANNER"])  # type: ignore[arg-type]

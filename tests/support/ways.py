@@ -15,10 +15,13 @@ from mailward.transport.outcome import Outcome
 from mailward.transport.ways import transport_to
 from tests.support.http_servers import HttpScript, scripted_receiver
 from tests.support.smtp_servers import Fault, Script, scripted_server
+from tests.support.waiting import PATIENCE_S
 
 KEY = "a signing key of thirty-six letters.."
-LONG = Deadlines(connect_s=5, command_s=5, tls_probe_s=5, data_s=5, final_s=5)
-SHORT = Deadlines(connect_s=2, command_s=0.2, tls_probe_s=0.05, data_s=0.2, final_s=0.2)
+#: Nobody waits for so long. A test of one deadline shortens that one: a busy machine could miss the others.
+LONG = Deadlines(
+    connect_s=PATIENCE_S, command_s=PATIENCE_S, tls_probe_s=PATIENCE_S, data_s=PATIENCE_S, final_s=PATIENCE_S
+)
 
 #: What a provider is to do, in the words of neither protocol.
 MOODS: dict[str, tuple[Script, HttpScript]] = {

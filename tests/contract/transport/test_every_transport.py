@@ -1,12 +1,14 @@
 """What holds for a transport of any kind."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from mailward.message.envelope import Envelope
 from mailward.transport.outcome import Accepted, Bounced, Deferred, Fault, Uncertain
-from tests.support.ways import SHORT, deliver, provider
+from tests.support.waiting import until
+from tests.support.ways import LONG, deliver, provider
 
 ENVELOPE = Envelope("from@example.com", ("to@example.net",))
 TWO = Envelope("from@example.com", ("one@example.net", "two@example.net"))
@@ -29,10 +31,14 @@ async def test_a_message_is_accepted_for_each_of_its_recipients(kind: str) -> No
 
 @pytest.mark.parametrize("mood", ["busy", "login refused", "silent", "lost before the end"])
 async def test_trouble_of_the_provider_before_the_end_defers_everybody_and_is_its_fault(kind: str, mood: str) -> None:
-    async def mark() -> None:
-        await asyncio.sleep(0.02)  # A commit takes its time; an HTTP provider that hung up is heard of meanwhile.
+    async with provider(kind, mood, deadlines=replace(LONG, command_s=0.2, tls_probe_s=0.05)) as it:
 
-    async with provider(kind, mood, deadlines=SHORT) as it:
+        async def mark() -> None:
+            """A commit takes its time: an HTTP provider that hung up is heard of meanwhile."""
+            await until(it.connections)
+            for _ in range(20):
+                await asyncio.sleep(0.001)
+
         outcomes = await deliver(it.transport, TWO, CONTENT, mark)
 
     assert all(isinstance(outcome, Deferred) for outcome in outcomes)
@@ -49,7 +55,7 @@ async def test_a_refusal_of_the_message_bounces_and_is_its_fault(kind: str) -> N
 
 @pytest.mark.parametrize("mood", ["lost after the end", "silent after the end"])
 async def test_no_answer_after_the_end_is_a_doubt(kind: str, mood: str) -> None:
-    async with provider(kind, mood, deadlines=SHORT) as it:
+    async with provider(kind, mood, deadlines=replace(LONG, final_s=0.2)) as it:
         [outcome] = await deliver(it.transport, ENVELOPE, CONTENT, nothing)
 
     assert isinstance(outcome, Uncertain)

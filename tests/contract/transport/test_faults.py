@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,14 +12,23 @@ from mailward.ids import ProviderId
 from mailward.message.envelope import Envelope
 from mailward.secretbox import SecretText
 from mailward.transport import smtp
-from mailward.transport.base import Deadlines, RelaySettings, TlsMode
+from mailward.transport.base import RelaySettings, TlsMode
 from mailward.transport.report import CODES
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.faults import FAULTS, PASSWORD, USER, WRONG_PIN, Fault, staged
 from tests.support.smtp_servers import scripted_server
+from tests.support.waiting import PATIENCE_S
+from tests.support.ways import LONG
 
 CONTENT = b"Subject: hello\r\n\r\n" + b"hello\r\n" * 20
-DEADLINES = Deadlines(connect_s=0.4, command_s=0.4, tls_probe_s=0.05, data_s=0.4, final_s=0.4)
+PATIENT = replace(LONG, tls_probe_s=0.05)
+#: Code → the deadline that passes before it is found.
+WAITED_FOR = {
+    "connect_timeout": "connect_s",
+    "tls_timeout": "connect_s",
+    "timeout": "command_s",
+    "final_unanswered": "final_s",
+}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +37,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 def relay(host: str, port: int, **changes: Any) -> RelaySettings:
-    values: dict[str, Any] = {"tls": TlsMode.NONE, "ehlo_name": "gateway.example", "deadlines": DEADLINES} | changes
+    values: dict[str, Any] = {"tls": TlsMode.NONE, "ehlo_name": "gateway.example", "deadlines": PATIENT} | changes
     return RelaySettings(provider_id=ProviderId("1"), host=host, port=port, **values)
 
 
@@ -38,6 +48,7 @@ async def test_a_fault_is_found_where_it_is_and_named(fault: Fault, certificates
         settings = relay(
             "127.0.0.1",
             port,
+            deadlines=replace(PATIENT, **{WAITED_FOR[fault.code]: 0.5}) if fault.code in WAITED_FOR else PATIENT,
             tls=TlsMode(fault.tls),
             ca_bundle=certificates.ca.read_text() if fault.trusts else "",
             pins=(WRONG_PIN,) if fault.pinned else (),
@@ -55,7 +66,7 @@ async def test_a_fault_is_found_where_it_is_and_named(fault: Fault, certificates
     assert fault.hint in f"{failure.cause} {failure.fix}"
     assert [step.stage.value for step in report.steps if not step.ok] == [fault.stage]
     assert PASSWORD not in repr(report)
-    assert took_s < 2
+    assert took_s < PATIENCE_S / 2
 
 
 def test_they_are_thirty_at_least_and_their_hints_tell_codes_apart() -> None:
@@ -82,7 +93,11 @@ async def test_trouble_with_the_name_is_told_apart_by_whose_it_is(
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
 
-    report = await smtp.test(relay("smtp.example.com", 25), Envelope("a@example.com", ("b@example.net",)), CONTENT)
+    report = await smtp.test(
+        relay("smtp.example.com", 25, deadlines=replace(LONG, connect_s=0.5)),
+        Envelope("a@example.com", ("b@example.net",)),
+        CONTENT,
+    )
 
     assert report.failure is not None
     assert (report.failure.stage.value, report.failure.code) == ("resolve", code)

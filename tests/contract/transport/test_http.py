@@ -11,13 +11,15 @@ import pytest
 from mailward.ids import ProviderId
 from mailward.message.envelope import Envelope
 from mailward.secretbox import SecretText
+from mailward.transport import http_connection
 from mailward.transport.base import HTTPRelay
 from mailward.transport.http import HttpTransport
 from mailward.transport.outcome import Accepted, Bounced, Deferred, Fault, Outcome, Stage, Uncertain
 from tests.support.certificates import make_certificates
 from tests.support.http_servers import HttpScript, ScriptedReceiver, scripted_receiver
 from tests.support.smtp_servers import Fault as Does
-from tests.support.ways import KEY, LONG, SHORT, deliver
+from tests.support.waiting import PATIENCE_S
+from tests.support.ways import KEY, LONG, deliver
 
 ENVELOPE = Envelope("from@example.com", ("to@example.net",))
 FIVE = Envelope("from@example.com", tuple(f"r{n}@example.net" for n in range(5)))
@@ -152,8 +154,9 @@ async def test_a_redirect_is_not_followed() -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n" + b"x" * 3_000_000,
     ],
 )
-async def test_any_2xx_is_success_however_it_is_framed(answer: bytes) -> None:
-    [outcome] = await send({"BODY": [answer, Does.DROP]}, deadlines=SHORT)
+async def test_any_2xx_is_success_however_it_is_framed(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_connection, "_REST_S", 0.2)
+    [outcome] = await send({"BODY": [answer, Does.DROP]})
 
     assert isinstance(outcome, Accepted)
 
@@ -163,7 +166,7 @@ async def test_any_2xx_is_success_however_it_is_framed(answer: bytes) -> None:
     [b"not HTTP at all\r\n", b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000, b"HTTP/1.1 101 Up\r\nUpgrade: x\r\n\r\n"],
 )
 async def test_what_is_no_answer_leaves_a_doubt(answer: bytes) -> None:
-    [outcome] = await send({"BODY": answer}, deadlines=SHORT)
+    [outcome] = await send({"BODY": answer})
 
     assert isinstance(outcome, Uncertain)
 
@@ -173,7 +176,7 @@ async def test_an_idle_connection_that_was_closed_does_no_harm() -> None:
         transport = way(receiver)
         await deliver(transport, ENVELOPE, CONTENT, nothing)
         receiver.hang_up()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S / 2):
             [outcome] = await deliver(transport, ENVELOPE, CONTENT, nothing)
         await transport.aclose()
 

@@ -13,13 +13,13 @@ from mailward.transport.outcome import Accepted, Bounced, Deferred, Fault, Outco
 from mailward.transport.pool import SmtpTransport
 from tests.support.smtp_servers import WITHOUT_PIPELINING, Script, scripted_server
 from tests.support.smtp_servers import Fault as Does
-from tests.support.ways import deliver
+from tests.support.waiting import until
+from tests.support.ways import LONG, deliver
 
 ENVELOPE = Envelope("from@example.com", ("to@example.net",))
 TWO = Envelope("from@example.com", ("one@example.net", "two@example.net"))
 CONTENT = b"Subject: hello\r\n\r\nhello\r\n.dot\r\n"
-SHORT = Deadlines(connect_s=2, command_s=0.2, tls_probe_s=0.05, data_s=0.2, final_s=0.2)
-LONG = Deadlines(connect_s=5, command_s=5, tls_probe_s=5, data_s=5, final_s=5)
+IMPATIENT = replace(LONG, command_s=0.5, tls_probe_s=0.05)
 
 
 def relay(port: int, deadlines: Deadlines = LONG) -> RelaySettings:
@@ -130,7 +130,7 @@ async def test_a_server_that_opens_data_for_nobody_gets_a_lone_dot() -> None:
 @pytest.mark.parametrize("verb", ["BANNER", "EHLO", "MAIL", "RCPT", "DATA"])
 @pytest.mark.parametrize("does", list(Does))
 async def test_silence_or_a_lost_connection_before_the_final_dot_defers(verb: str, does: Does) -> None:
-    [outcome] = await send({verb: does}, deadlines=SHORT)
+    [outcome] = await send({verb: does}, deadlines=IMPATIENT if does is Does.HANG else LONG)
 
     assert isinstance(outcome, Deferred)
     assert outcome.stage == Stage[verb]
@@ -141,7 +141,7 @@ async def test_silence_or_a_lost_connection_before_the_final_dot_defers(verb: st
 @pytest.mark.parametrize("does", list(Does))
 async def test_silence_or_a_lost_connection_after_the_final_dot_is_uncertain(does: Does) -> None:
     """It may have been taken: nobody may simply try again."""
-    [outcome] = await send({"FINAL": does}, deadlines=SHORT)
+    [outcome] = await send({"FINAL": does}, deadlines=replace(LONG, final_s=0.2))
 
     assert isinstance(outcome, Uncertain)
 
@@ -152,7 +152,7 @@ async def test_silence_or_a_lost_connection_within_large_content_defers(does: Do
     content = b"Subject: large\r\n\r\n" + (b"x" * 76 + b"\r\n") * 300_000
     script: Script = {"EHLO": b"250-scripted\r\n250 PIPELINING\r\n", "CONTENT": does}
 
-    [outcome] = await send(script, content=content, deadlines=SHORT)
+    [outcome] = await send(script, content=content, deadlines=replace(LONG, data_s=0.2))
 
     assert isinstance(outcome, Deferred)
     assert outcome.stage is Stage.DATA
@@ -183,7 +183,7 @@ GARBAGE = [b"HTTP/1.1 400 Bad Request\r\n", b"2", b"999 what\r\n", b"250-a\r\n55
 @pytest.mark.parametrize("garbage", GARBAGE)
 @pytest.mark.parametrize("verb", ["BANNER", "MAIL"])
 async def test_garbage_defers(verb: str, garbage: bytes) -> None:
-    [outcome] = await send({verb: garbage}, deadlines=SHORT)
+    [outcome] = await send({verb: garbage}, deadlines=IMPATIENT)
 
     assert isinstance(outcome, Deferred)
     assert outcome.stage == Stage[verb]
@@ -265,8 +265,7 @@ async def test_cutting_a_delivery_drops_its_connection_before_the_dot() -> None:
     async with scripted_server({"DATA": Does.HANG}) as server:
         transport = SmtpTransport(replace(relay(server.port), max_connections=1))
         sending = asyncio.ensure_future(deliver(transport, ENVELOPE, CONTENT, nothing))
-        while "DATA" not in server.commands:
-            await asyncio.sleep(0)
+        await until(lambda: "DATA" in server.commands)
         transport.abort()
         server.script = {}
 

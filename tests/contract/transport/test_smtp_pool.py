@@ -5,12 +5,13 @@ from dataclasses import replace
 
 from mailward.ids import ProviderId
 from mailward.message.envelope import Envelope
-from mailward.transport.base import Deadlines, RelaySettings, TlsMode
+from mailward.transport.base import RelaySettings, TlsMode
 from mailward.transport.outcome import Accepted, Bounced, Deferred
 from mailward.transport.pool import SmtpTransport
 from tests.support.smtp_servers import Fault as Does
 from tests.support.smtp_servers import scripted_server
-from tests.support.ways import deliver
+from tests.support.waiting import until
+from tests.support.ways import LONG, deliver
 
 ENVELOPE = Envelope("from@example.com", ("to@example.net",))
 CONTENT = b"Subject: hello\r\n\r\nhello\r\n"
@@ -23,7 +24,7 @@ def relay(port: int) -> RelaySettings:
         port=port,
         tls=TlsMode.NONE,
         ehlo_name="gateway.example",
-        deadlines=Deadlines(connect_s=5, command_s=5, tls_probe_s=5, data_s=5, final_s=5),
+        deadlines=LONG,
     )
 
 
@@ -69,9 +70,7 @@ async def test_an_idle_connection_is_closed_by_itself() -> None:
     async with scripted_server() as server:
         transport = SmtpTransport(replace(relay(server.port), idle_s=0.01))
         await deliver(transport, ENVELOPE, CONTENT, nothing)
-        async with asyncio.timeout(5):
-            while "QUIT" not in server.commands:
-                await asyncio.sleep(0.01)
+        await until(lambda: "QUIT" in server.commands)
         await transport.aclose()
 
 

@@ -10,18 +10,18 @@ from mailward.ids import ProviderId
 from mailward.message.envelope import Envelope
 from mailward.secretbox import SecretText
 from mailward.transport import egress, smtp
-from mailward.transport.base import Deadlines, RelaySettings, TlsMode
+from mailward.transport.base import RelaySettings, TlsMode
 from mailward.transport.outcome import Deferred, Fault, Stage
 from mailward.transport.pool import SmtpTransport
 from mailward.transport.report import Report
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.smtp_servers import Fault as Does
 from tests.support.smtp_servers import IndependentServer, Script, scripted_server
-from tests.support.ways import deliver
+from tests.support.ways import LONG, deliver
 
 ENVELOPE = Envelope("from@example.com", ("to@example.net",))
 CONTENT = b"Subject: hello\r\n\r\nhello\r\n"
-DEADLINES = Deadlines(connect_s=5, command_s=5, tls_probe_s=0.05, data_s=5, final_s=5)
+DEADLINES = replace(LONG, tls_probe_s=0.05)
 USER, PASSWORD = IndependentServer.USER, SecretText(IndependentServer.PASSWORD)
 
 
@@ -226,7 +226,7 @@ async def test_a_handshake_that_hangs_is_not_waited_for(tls: TlsMode, relay: Cal
     if tls is TlsMode.STARTTLS:
         script = {"EHLO": b"250-x\r\n250 STARTTLS\r\n", "STAR": b"220 go\r\n", "HANDSHAKE": Does.HANG}
     async with scripted_server(script) as server:
-        settings = relay(server.port, tls, deadlines=replace(DEADLINES, connect_s=0.1))
+        settings = relay(server.port, tls, deadlines=replace(DEADLINES, connect_s=0.5))
         report = await smtp.test(settings, ENVELOPE, CONTENT)
 
     assert code(report) == (Stage.TLS, "tls_timeout")

@@ -1,7 +1,7 @@
 """Logins by token: real token servers, a mail server that checks what they issued, and what is told when it fails."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -13,14 +13,15 @@ from mailward.ids import ProviderId
 from mailward.message.envelope import Envelope
 from mailward.secretbox import SecretText
 from mailward.transport import egress, smtp
-from mailward.transport.base import Deadlines, OAuthSettings, RelaySettings, TlsMode
+from mailward.transport.base import OAuthSettings, RelaySettings, TlsMode
 from mailward.transport.outcome import Accepted, Deferred, Fault, Stage
 from mailward.transport.pool import SmtpTransport
 from mailward.transport.tokens import Tokens
 from mailward.transport.trouble import Trouble
 from tests.support.certificates import make_certificates
 from tests.support.oauth import REFRESH_TOKEN, SECRET, USER, TokenServer, TokenSink
-from tests.support.ways import deliver
+from tests.support.waiting import until
+from tests.support.ways import LONG, deliver
 
 ENVELOPE = Envelope("from@example.com", ("to@example.net",))
 CONTENT = b"Subject: hello\r\n\r\nhello\r\n"
@@ -91,7 +92,7 @@ def settings(server: TokenServer, sink: str = "127.0.0.1:1", **oauth: Any) -> Re
         user=USER,
         ehlo_name="gateway.example",
         oauth=OAuthSettings(**(values | oauth)),
-        deadlines=Deadlines(connect_s=5, command_s=5, data_s=5, final_s=5),
+        deadlines=LONG,
     )
 
 
@@ -106,12 +107,6 @@ async def kept_fresh(tokens: Tokens, relay: RelaySettings) -> AsyncIterator[None
         yield
     finally:
         await tokens.stop(5.0)
-
-
-async def until(done: Callable[[], bool], seconds: float = 5.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not done():
-            await asyncio.sleep(0.01)
 
 
 # --- the login

@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.golden.certificate import self_signed
+from tests.support.program import free_port
+from tests.support.waiting import PATIENCE_S
 
 USER, PASSWORD = "relay", "correct horse"
 
@@ -158,9 +160,7 @@ class Sinks:
 
     def address(self, mode: str) -> str:
         if mode == "closed":
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                return f"127.0.0.1:{probe.getsockname()[1]}"
+            return f"127.0.0.1:{free_port()}"
         if mode not in _MODES:
             raise KeyError(mode)
         if mode not in self._servers:
@@ -168,7 +168,7 @@ class Sinks:
             threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         return f"127.0.0.1:{self._servers[mode].server_address[1]}"
 
-    def next_mail(self, mode: str, within_s: float = 5.0) -> Mail | None:
+    def next_mail(self, mode: str, within_s: float = PATIENCE_S) -> Mail | None:
         """Return the oldest mail that was not asked for yet, or None when none comes within `within_s`."""
         self.address(mode)
         try:
