@@ -22,6 +22,7 @@ from tests.support.canaries import betrayed, canary, rows_of, spellings
 from tests.support.databases import drop_postgres, new_postgres_url
 from tests.support.postgres import PostgresServer
 from tests.support.program import Answer, Program, free_port
+from tests.support.waiting import PATIENCE_S
 
 ADMIN = "/zitadel.admin.v1.AdminService"
 
@@ -32,7 +33,7 @@ class Indiscreet:
     def __init__(self) -> None:
         self.known: set[str] = set()
         self._controller = Controller(
-            self, hostname="127.0.0.1", port=free_port(), ready_timeout=10,
+            self, hostname="127.0.0.1", port=free_port(), ready_timeout=PATIENCE_S,
             authenticator=self._check, auth_require_tls=False,
         )  # fmt: skip
 
@@ -85,7 +86,9 @@ class Planted:
         with grpc.insecure_channel(f"127.0.0.1:{self.program.http_port}") as channel:
             stub = channel.unary_unary(path, request_serializer=bytes, response_deserializer=bytes)
             done = stub.future(
-                message.SerializeToString(), metadata=(("authorization", f"Bearer {self.program.owner}"),), timeout=30
+                message.SerializeToString(),
+                metadata=(("authorization", f"Bearer {self.program.owner}"),),
+                timeout=PATIENCE_S,
             )
             done.exception()
             result = b"" if done.exception() else done.result()
@@ -224,7 +227,7 @@ def log_in_by_smtp(planted: Planted) -> None:
     planted.secrets["sender token"] = sender.encode()
     for mechanism in ("plain", "login"):
         for password in (sender, planted.secret(f"smtp{mechanism}")):
-            with smtplib.SMTP("127.0.0.1", planted.program.smtp_port, timeout=20) as client:
+            with smtplib.SMTP("127.0.0.1", planted.program.smtp_port, timeout=PATIENCE_S) as client:
                 client.ehlo()
                 client.user, client.password = "app", password
                 try:
@@ -232,7 +235,7 @@ def log_in_by_smtp(planted: Planted) -> None:
                 except smtplib.SMTPAuthenticationError as error:
                     said = error
                 planted.written[f"answer {len(planted.written)}: AUTH {mechanism}"] = repr(said).encode()
-    with smtplib.SMTP("127.0.0.1", planted.program.smtp_port, timeout=20) as client:
+    with smtplib.SMTP("127.0.0.1", planted.program.smtp_port, timeout=PATIENCE_S) as client:
         # A client that forgot AUTH, or broke it over two lines: the secret comes where a verb belongs.
         for line in (
             f"AUTH {planted.secret('noverb')}",
@@ -285,7 +288,7 @@ def test_a_database_that_refuses_the_password_is_an_error_without_it(tmp_path: P
     for command in (["db", "status"], ["token", "list"], ["config", "show", "--origin", "--json"], ["serve"]):
         done = subprocess.run(
             [sys.executable, "-m", "mailward", *command, "--data-dir", str(tmp_path / "data")],
-            capture_output=True, env=env, timeout=60,
+            capture_output=True, env=env, timeout=PATIENCE_S,
         )  # fmt: skip
         assert betrayed(done.stdout + done.stderr, {"database": password.encode()}) == []
 

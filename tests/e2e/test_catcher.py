@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.support.waiting import PATIENCE_S
+
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_at_once_though_somebody_is_connected(how: signal.Signals) -> None:
@@ -15,10 +17,10 @@ def test_it_ends_at_once_though_somebody_is_connected(how: signal.Signals) -> No
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         port = int(process.stdout.readline().rpartition(":")[2])
-        with smtplib.SMTP("127.0.0.1", port, timeout=10) as client:
-            client.sendmail("a@example.com", ["b@example.org"], "Subject: caught\r\n\r\nx\r\n")
-            process.send_signal(how)
+        client = smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE_S)
+        client.sendmail("a@example.com", ["b@example.org"], "Subject: caught\r\n\r\nx\r\n")
+        process.send_signal(how)
 
-            assert process.wait(5) == 0
-            client.close()
+        assert process.wait(PATIENCE_S) == 0
+        client.close()
         assert "Subject: caught" in process.stdout.read()

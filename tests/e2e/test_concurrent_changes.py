@@ -57,8 +57,9 @@ def test_two_nodes_activating_at_once_leave_one_active_at_every_moment(two_nodes
         return id, there.request("POST", f"/admin/v1/smtp/{id}/_activate", {}).status
 
     def most_active(node: Program) -> int:
-        most = 0
-        while not over.is_set():
+        most, is_over = 0, False
+        while not is_over:
+            is_over = over.is_set()
             most = max(most, len(active(node)))
         return most
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.program import Answer, Program
+from tests.support.program import Answer, Program, free_port
 from tests.support.sink import Sink
 
 PROVIDERS = "/mailward/v1/providers"
@@ -93,8 +93,7 @@ def try_out(program: Program, host: str, **more: Any) -> Answer:
 
 
 def test_denied_closed_and_unknown_are_told_apart_to_owners_alone(tmp_path: Path, silent: Silent) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        closed = f"127.0.0.1:{nobody.getsockname()[1]}"
+    closed = f"127.0.0.1:{free_port()}"
     with Program(tmp_path / "data", "--egress-deny", "192.0.2.0/24,127.0.0.2/32") as program:
         hosts = [
             "169.254.169.254:25",

@@ -1,12 +1,12 @@
 """Failover and limits by the built program, set over the API."""
 
-import time
 from pathlib import Path
 from typing import Any
 
 from tests.support.hook import Hook
 from tests.support.program import Program, free_port
 from tests.support.sink import Sink
+from tests.support.waiting import wait_until
 
 MAIL: dict[str, Any] = {"from": "noreply@example.com", "to": ["ada@example.org"], "subject": "Hello", "text": "Hi.\n"}
 
@@ -40,14 +40,12 @@ def test_a_limit_holds_and_says_so(program_on: Program, sink: Sink) -> None:
     ids = [program_on.request("POST", "/v1/messages", MAIL).json["id"] for _ in range(3)]
 
     assert len(sink.wait(2)) == 2
-    deadline = time.monotonic() + 15
-    while True:
+
+    def waiting() -> list[str]:
         messages = [program_on.request("GET", f"/v1/messages/{id}").json for id in ids]
-        waiting = [message for message in messages if message.get("waiting_for")]
-        if len(waiting) == 1 or time.monotonic() > deadline:
-            break
-        time.sleep(0.02)
-    assert waiting[0]["waiting_for"] == f"limit 2/day of provider {relay}"
+        return [message["waiting_for"] for message in messages if message.get("waiting_for")]
+
+    wait_until(lambda: waiting() == [f"limit 2/day of provider {relay}"])
     assert sink.mails.empty()
     shown = program_on.request("GET", f"/mailward/v1/providers/{relay}/limits").json
     assert shown == {"id": relay, "per_day": 2, "uncertain_retries": 0}
@@ -59,14 +57,15 @@ def test_a_provider_that_is_down_is_used_again_after_its_repair(tmp_path: Path) 
         program.request("POST", f"/admin/v1/email/{added['id']}/_activate", {})
         hook.answer = lambda post: (401, {})
         ids = [program.request("POST", "/v1/messages", MAIL).json["id"] for _ in range(20)]
-        states: list[str] = []
-        deadline = time.monotonic() + 15
-        while states.count("queued") < 15 and time.monotonic() < deadline:
-            states = [program.request("GET", f"/v1/messages/{id}").json["state"] for id in ids]
+
+        def count(state: str) -> int:
+            return sum(program.request("GET", f"/v1/messages/{id}").json["state"] == state for id in ids)
+
+        wait_until(lambda: count("queued") >= 15)
         hook.answer = lambda post: (200, {})
 
-        assert states.count("deferred") <= 5
-        assert len(hook.wait(15, timeout_s=20)) == 15
+        assert count("deferred") <= 5
+        assert len(hook.wait(15)) == 15
 
 
 def test_who_only_sends_is_told_that_there_is_trouble_and_not_which(program: Program) -> None:

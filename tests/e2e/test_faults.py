@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from tests.support.certificates import Certificates, make_certificates
-from tests.support.faults import FAULTS, PASSWORD, USER, WRONG_PIN, Fault, staged
+from tests.support.faults import FAULTS, PASSWORD, USER, WAITED_FOR, WRONG_PIN, Fault, staged
 from tests.support.program import Program
+from tests.support.waiting import PATIENCE_S
 
 PROVIDERS = "/mailward/v1/providers"
 BY_NAME = {fault.name: fault for fault in FAULTS}
@@ -59,12 +60,15 @@ async def test_each_fault_is_found_within_ten_seconds(program: Program, certific
                 *(loop.run_in_executor(pool, find, *one) for one in zip(FAULTS, ports, strict=True))
             )
 
+    # What the machine needs for all of them at once, where no server is waited for.
+    machine_s = max(took_s for fault, (_, took_s) in zip(FAULTS, found, strict=True) if fault.code not in WAITED_FOR)
+    assert machine_s < PATIENCE_S / 2
     for fault, (report, took_s) in zip(FAULTS, found, strict=True):
         failure = report["failure"]
         assert (fault.name, failure["stage"], failure["code"]) == (fault.name, fault.stage, fault.code)
         assert fault.words in failure["words"], fault.name
         assert fault.hint in f"{failure['cause']} {failure['fix']}", fault.name
-        assert took_s < 10, fault.name
+        assert took_s < 10 + machine_s, fault.name
 
 
 @pytest.mark.parametrize("name", ["port closed", "wrong password", "certificate for another name", "greylisted"])

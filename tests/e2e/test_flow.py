@@ -13,6 +13,7 @@ import pytest
 from mailward.proto.mailward.v1 import messages_pb2
 from tests.support.program import Program
 from tests.support.sink import Sink
+from tests.support.waiting import PATIENCE_S
 
 MAIL = {"from": "Example <noreply@example.com>", "to": ["ada@example.org"], "subject": "Hello", "text": "It works.\n"}
 KEY = {"Idempotency-Key": "order-17"}
@@ -21,7 +22,7 @@ KEY = {"Idempotency-Key": "order-17"}
 def smtp(program: Program, token: str, *fields: str, text: str = "It works.") -> tuple[int, str]:
     """Send a mail with further header `fields`; return the answer to its content."""
     lines = ["From: noreply@example.com", "To: ada@example.org", "Subject: Hello", *fields, "", text, ""]
-    with smtplib.SMTP("127.0.0.1", program.smtp_port, timeout=10) as client:
+    with smtplib.SMTP("127.0.0.1", program.smtp_port, timeout=PATIENCE_S) as client:
         client.login("app", token)
         client.mail("noreply@example.com")
         client.rcpt("ada@example.org")
@@ -38,7 +39,7 @@ def grpc_send(program: Program, token: str, key: str, **mail: object) -> str:
             response_deserializer=messages_pb2.SendMessageResponse.FromString,
         )
         metadata = (("authorization", f"Bearer {token}"), ("idempotency-key", key))
-        return str(call(messages_pb2.SendMessageRequest(**mail), metadata=metadata, timeout=10).id)  # type: ignore[arg-type]
+        return str(call(messages_pb2.SendMessageRequest(**mail), metadata=metadata, timeout=PATIENCE_S).id)  # type: ignore[arg-type]
 
 
 def test_equal_requests_under_a_key_make_one_mail_at_every_door(program_on: Program, sink: Sink) -> None:
@@ -112,13 +113,14 @@ def test_a_message_past_its_end_is_never_tried_and_says_expired(program_on: Prog
 
 
 BULK_MAILS, SENDERS, CODES = 10_000, 10, 50
+CONNECTIONS = 20  #: to the provider, by default
 
 
 def _send_bulk(program: Program, token: str, count: int) -> None:
     """Send `count` bulk mails on one connection, commands of each pipelined."""
     content = b"From: noreply@example.com\r\nX-Mailward-Lane: bulk\r\nSubject: News\r\n\r\nNews.\r\n.\r\n"
     with (
-        socket.create_connection(("127.0.0.1", program.smtp_port), timeout=30) as client,
+        socket.create_connection(("127.0.0.1", program.smtp_port), timeout=PATIENCE_S) as client,
         client.makefile("rb") as file,
     ):
 
@@ -142,22 +144,25 @@ def _send_bulk(program: Program, token: str, count: int) -> None:
 
 
 def test_a_code_overtakes_ten_thousand_bulk_mails_in_under_a_second(program: Program, sink: Sink) -> None:
-    """The provider takes a tenth of a second for each mail, so that the bulk mail would keep a code for minutes."""
+    """The provider takes a tenth of a second for each mail, so that the bulk mail would keep a code for minutes.
+
+    It is a second of the provider, in which it takes ten mails on each connection: those of a busy machine are longer.
+    """
     sink.delay_s = 0.1
     program.add_relay(sink.address)
     token = program.token("sender", "app")
     with ThreadPoolExecutor(SENDERS) as pool:
         list(pool.map(lambda _: _send_bulk(program, token, BULK_MAILS // SENDERS), range(SENDERS)))
 
-    waits = []
+    ahead = []
     for n in range(CODES):
         sent = time.monotonic()
         mail = MAIL | {"to": [f"code{n}@example.org"], "lane": "otp"}
         assert program.request("POST", "/v1/messages", mail, token=token).status == 202
+        ahead.append(0)
         while (arrived := sink.wait()[0]).recipients != (f"code{n}@example.org",):
-            pass
-        waits.append(arrived.at_s - sent)
+            ahead[-1] += arrived.at_s > sent
 
     queued = program.request("GET", "/v1/messages?state=queued&page_size=1").json["messages"]
     assert queued, "the bulk mail must still be waiting"
-    assert sorted(waits)[int(CODES * 0.99)] < 1.0
+    assert max(ahead) < 10 * CONNECTIONS

@@ -12,6 +12,7 @@ from mailward.proto.mailward.v1 import messages_pb2, providers_pb2, queue_pb2, r
 from mailward.proto.zitadel import admin_pb2
 from tests.support.messages import messages
 from tests.support.program import Program
+from tests.support.waiting import PATIENCE_S
 
 #: Tests of providers connect to any host they are told; of the message texts, none is served.
 METHODS: list[MethodDescriptor] = [
@@ -37,7 +38,7 @@ def fuzz(channel: grpc.Channel, method: MethodDescriptor, token: str) -> Counter
     def ask(data: bytes, at: int, instead: bytes | None) -> None:
         sent = data if instead is None else data[:at] + instead + data[at + 1 :]
         try:
-            stub(sent, metadata=[("authorization", f"Bearer {token}")], timeout=20)
+            stub(sent, metadata=[("authorization", f"Bearer {token}")], timeout=PATIENCE_S)
             seen[grpc.StatusCode.OK] += 1
         except grpc.RpcError as error:
             seen[error.code()] += 1

@@ -23,9 +23,11 @@ from hyperframe.frame import (
 )
 
 from tests.support.program import Program
+from tests.support.waiting import PATIENCE_S
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SettingsFrame(0).serialize()
 ATTACKERS, MOST_FRAMES = 4, 50_000
+SERVED_S = 20.0  #: on a machine with nothing else to do it is a fraction of a second
 
 
 def head(path: str = "/openapi.json", method: str = "GET") -> bytes:
@@ -99,7 +101,7 @@ def test_an_attack_is_cut_off_while_others_are_served(name: str, gateway: Progra
 
     for one in attacks:
         one.result()
-    assert max(waits) < 2.0
+    assert max(waits) < SERVED_S
     assert b"Traceback" not in gateway.log.read_bytes()
 
 
@@ -110,11 +112,11 @@ def test_clients_that_ask_for_much_and_take_nothing_hold_nobody_up(gateway: Prog
         for _ in range(ATTACKERS):
             stack.enter_context(connect(gateway)).sendall(data)
 
-        assert max(served_after_s(gateway) for _ in range(50)) < 2.0
+        assert max(served_after_s(gateway) for _ in range(50)) < SERVED_S
 
 
 def connect(gateway: Program) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", gateway.http_port), timeout=20)
+    return socket.create_connection(("127.0.0.1", gateway.http_port), timeout=PATIENCE_S)
 
 
 def served_after_s(gateway: Program) -> float:

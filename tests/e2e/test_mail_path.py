@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.program import Program, free_port
 from tests.support.sink import Sink
+from tests.support.waiting import PATIENCE_S
 
 MAIL = {"from": "Example <noreply@example.com>", "to": ["ada@example.org"], "subject": "Hello", "text": "It works.\n"}
 
@@ -42,7 +43,7 @@ def test_a_mail_by_smtp_arrives_and_its_answer_names_the_message(program_on: Pro
     program_on.add_relay(sink.address)
     token = program_on.token("sender", "app")
 
-    with smtplib.SMTP("127.0.0.1", program_on.smtp_port, timeout=10) as client:
+    with smtplib.SMTP("127.0.0.1", program_on.smtp_port, timeout=PATIENCE_S) as client:
         client.login("app", token)
         client.mail("noreply@example.com")
         client.rcpt("ada@example.org")
@@ -71,7 +72,7 @@ def test_what_was_acknowledged_before_a_kill_is_delivered_exactly_once_after_it(
     with Program(tmp_path / "data", *store_flags) as program:
         relay = program.add_relay(f"127.0.0.1:{free_port()}")
         by_http = [program.request("POST", "/v1/messages", MAIL).json["id"] for _ in range(5)]
-        with smtplib.SMTP("127.0.0.1", program.smtp_port, timeout=10) as client:
+        with smtplib.SMTP("127.0.0.1", program.smtp_port, timeout=PATIENCE_S) as client:
             client.login("app", program.token("sender", "app"))
             for _ in range(5):
                 client.send_message(smtp_mail())
@@ -123,7 +124,7 @@ def test_a_store_that_cannot_be_written_is_503_and_451_and_recovers(program: Pro
     """A full disk, as a limit on file sizes: nothing is acknowledged meanwhile, and nothing needs a hand afterwards."""
     program.add_relay(sink.address)
     token = program.token("sender", "app")
-    with smtplib.SMTP("127.0.0.1", program.smtp_port, timeout=20) as client:
+    with smtplib.SMTP("127.0.0.1", program.smtp_port, timeout=PATIENCE_S) as client:
         client.login("app", token)
         resource.prlimit(program.store_pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
 

@@ -1,7 +1,6 @@
 """Mail by the built program to a provider that is logged in to by token."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 from tests.support.canaries import betrayed, rows_of
 from tests.support.oauth import REFRESH_TOKEN, SECRET, USER, TokenServer, TokenSink
 from tests.support.program import Program
+from tests.support.waiting import wait_until
 
 MAIL = {"from": "Example <noreply@example.com>", "to": ["ada@example.org"], "subject": "Hello", "text": "It works.\n"}
 
@@ -52,13 +52,6 @@ def send(program: Program) -> str:
     return str(answer.json["id"])
 
 
-def until(done: Callable[[], object], timeout_s: float = 15.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_fifty_mails_at_once_cause_one_request_for_a_token(
     program_on: Program, tokens: TokenServer, mailbox: TokenSink
 ) -> None:
@@ -84,11 +77,9 @@ def test_fifty_mails_at_once_cause_one_request_for_a_token(
 def test_an_idle_gateway_renews_a_token_before_it_expires(
     program: Program, tokens: TokenServer, mailbox: TokenSink
 ) -> None:
-    tokens.lifetime_s = 2
+    tokens.lifetimes_s = [2, 2]
     add(program, as_zitadel_has_it(mailbox, tokens))
-    until(lambda: len(tokens.forms) == 2)  # and no mail has come
-    tokens.lifetime_s = 3600
-    until(lambda: len(tokens.forms) == 3)
+    wait_until(lambda: len(tokens.forms) == 3)  # and no mail has come
     tokens.good = {token for token in tokens.good if token.startswith("token-3-")}  # the others have expired
 
     program.wait_for_state(send(program), "accepted")
@@ -158,7 +149,7 @@ def test_a_stored_client_secret_is_tried_with_what_it_is_stored_with_alone(
 ) -> None:
     provider = as_zitadel_has_it(mailbox, tokens)
     id = add(program, provider)
-    until(lambda: tokens.forms)
+    wait_until(lambda: tokens.forms)
     provider["xoauth2"]["clientCredentials"] = {"clientId": "client"}
     test = provider | {"id": id, "receiverAddress": "ada@example.net"}
     assert program.request("POST", "/admin/v1/email/smtp/_test", test).status == 200

@@ -9,19 +9,20 @@ from typing import Any
 
 import pytest
 
-from tests.support.cluster import Cluster
+from tests.support.cluster import LONG_S, Cluster
 from tests.support.databases import new_postgres_url
 from tests.support.postgres import PostgresServer
 from tests.support.program import Program
 from tests.support.sink import Sink
 from tests.support.smtp_servers import Fault, scripted_server
+from tests.support.waiting import wait_until
 
 MAIL: dict[str, Any] = {"from": "noreply@example.com", "to": ["ada@example.org"], "subject": "Hello", "text": "Hi.\n"}
 
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer) -> Iterator[list[Program]]:
-    cluster = Cluster(tmp_path_factory.mktemp("shared"), new_postgres_url(postgres_server))
+    cluster = Cluster(tmp_path_factory.mktemp("shared"), new_postgres_url(postgres_server), LONG_S)
     with cluster.stack:
         yield [cluster.node(name) for name in ("first", "second", "third")]
 
@@ -40,16 +41,17 @@ async def send_by_all(nodes: list[Program], number: int) -> list[str]:
 PER_SECOND = 12
 
 
-def test_no_second_of_all_nodes_together_holds_more_than_the_limit(nodes: list[Program], sink: Sink) -> None:
+def test_a_limit_counts_for_all_nodes_together(nodes: list[Program], sink: Sink) -> None:
+    """With one of its own for each, all mail would be there within a second; shared, it takes more than two."""
     relay = nodes[0].add_relay(sink.address, activate=False)
     limits = {"per_second": PER_SECOND}
     assert nodes[0].request("PUT", f"/mailward/v1/providers/{relay}/limits", limits).status == 200
     nodes[0].request("POST", f"/admin/v1/smtp/{relay}/_activate", {})
 
     asyncio.run(send_by_all(nodes, PER_SECOND))
-    times = sorted(mail.at_s for mail in sink.wait(3 * PER_SECOND, timeout_s=30))
+    times = [mail.at_s for mail in sink.wait(3 * PER_SECOND)]
 
-    assert all(later - earlier > 1.0 for earlier, later in zip(times, times[PER_SECOND:], strict=False))
+    assert max(times) - min(times) > 1.5
     assert sink.mails.empty()
 
 
@@ -61,15 +63,13 @@ async def test_a_refused_login_is_tried_five_times_by_all_nodes_and_mail_flows_s
         host = f"127.0.0.1:{server.port}"
         await asyncio.to_thread(nodes[0].add_relay, host, user="u", password="p")
         ids = await send_by_all(nodes, 20)
-        async with asyncio.timeout(20):
-            while not await asyncio.to_thread(is_out, nodes[0], ids[-1]):
-                await asyncio.sleep(0.1)
+        await asyncio.to_thread(wait_until, lambda: is_out(nodes[0], ids[-1]))
         logins = sum(line.startswith("AUTH") for line in server.commands)
 
         server.script["AUTH"] = b"235 2.7.0 ok\r\n"
         repaired = time.monotonic()
         for id in ids:
-            await asyncio.to_thread(nodes[0].wait_for_state, id, "accepted", timeout_s=60)
+            await asyncio.to_thread(nodes[0].wait_for_state, id, "accepted")
         took_s = time.monotonic() - repaired
 
     assert logins <= 5

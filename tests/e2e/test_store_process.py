@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.support.program import Program
+from tests.support.waiting import PATIENCE_S
 
 
 def test_a_gateway_whose_store_dies_promises_nothing_more_and_ends_with_an_error(tmp_path: Path) -> None:
     with Program(tmp_path / "data") as program:
         store = program.store_pid
         # No `with`: leaving it says QUIT, to a door that may answer 421 by then or be gone.
-        client = smtplib.SMTP("127.0.0.1", program.smtp_port)
+        client = smtplib.SMTP("127.0.0.1", program.smtp_port, timeout=PATIENCE_S)
         try:
             client.login("me", program.owner)
             os.kill(store, signal.SIGKILL)
@@ -24,7 +25,7 @@ def test_a_gateway_whose_store_dies_promises_nothing_more_and_ends_with_an_error
         finally:
             client.close()
 
-        assert program.process.wait(timeout=20) == 1
+        assert program.process.wait(PATIENCE_S) == 1
         assert "the store process ended" in program.log.read_text()
 
 
@@ -35,6 +36,6 @@ def test_a_store_process_ends_with_its_gateway_however_that_ends(tmp_path: Path)
         program.process.kill()
         program.process.wait()
         try:
-            assert select.select([descriptor], [], [], 10.0)[0]
+            assert select.select([descriptor], [], [], PATIENCE_S)[0]
         finally:
             os.close(descriptor)

@@ -9,7 +9,7 @@ import resource
 import smtplib
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +23,7 @@ from tests.support.databases import new_postgres_url
 from tests.support.postgres import postgres_server
 from tests.support.program import Program
 from tests.support.sink import Sink
+from tests.support.waiting import PATIENCE_S, until, wait_until
 
 MAIL = {"from": "noreply@example.com", "to": ["ada@example.org"], "subject": "Hello", "text": "It works.\n"}
 FLAGS = ("--retry-schedule-s", "1", "--uncertain-retries", "0")
@@ -43,12 +44,6 @@ class Flow:
         """Return once `more` calls than now have been refused: 451, 503."""
         wanted = self.sent.refused + more
         await until(lambda: self.sent.refused >= wanted)
-
-
-async def until(true: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not true():
-            await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
@@ -156,15 +151,17 @@ CONNECTIONS = 10_000
 
 def test_ten_thousand_connections_are_served_and_forgotten(program: Program, sink: Sink) -> None:
     """Opened and dropped, half of them at each door: mail flows meanwhile, memory is bounded and comes back."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     program.add_relay(sink.address)
     program.wait_for_state(send_by_http(program, program.owner), "accepted")
     idle = resident_kib(program.process.pid)
     opened: list[socket.socket] = []
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
         for port in (program.smtp_port, program.http_port):
-            opened.extend(socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(CONNECTIONS // 2))
+            opened.extend(
+                socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) for _ in range(CONNECTIONS // 2)
+            )
         for send in (send_by_http, send_by_smtp):
             program.wait_for_state(send(program, program.owner), "accepted")
         peak = resident_kib(program.process.pid)
@@ -172,15 +169,12 @@ def test_ten_thousand_connections_are_served_and_forgotten(program: Program, sin
         for connection in opened:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # reset, not closed
             connection.close()
-    deadline = time.monotonic() + 20
-    while len(os.listdir(f"/proc/{program.process.pid}/fd")) > 100:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    wait_until(lambda: len(os.listdir(f"/proc/{program.process.pid}/fd")) < 100)
 
     program.wait_for_state(send_by_http(program, program.owner), "accepted")
     print(f"idle {idle} KiB, peak {peak} KiB")
     assert peak - idle < CONNECTIONS * 8  # KiB
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_where_files_are_few_a_crowd_is_told_so_and_mail_flows_all_the_same(tmp_path: Path, sink: Sink) -> None:
@@ -194,8 +188,9 @@ def test_where_files_are_few_a_crowd_is_told_so_and_mail_flows_all_the_same(tmp_
         ]
         sent = []
         for port, full, send_by_the_other in doors:
-            crowd = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(800)]
-            assert [is_told(one, full) for one in (crowd[0], crowd[-1])] == [False, True]
+            crowd = [socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) for _ in range(800)]
+            assert is_told(crowd[-1], full, PATIENCE_S)
+            assert not is_told(crowd[0], full, 0.1)
             sent.append(send_by_the_other(program, token))
             for one in crowd:
                 one.close()
@@ -208,9 +203,9 @@ def test_where_files_are_few_a_crowd_is_told_so_and_mail_flows_all_the_same(tmp_
         assert f'mailward_connections_refused_total{{door="{door}"}}' in counted
 
 
-def is_told(connection: socket.socket, answer: bytes) -> bool:
+def is_told(connection: socket.socket, answer: bytes, within_s: float) -> bool:
     """Return whether `connection` was turned away with `answer`; an HTTP server says nothing by itself."""
-    connection.settimeout(0.2)
+    connection.settimeout(within_s)
     try:
         return connection.recv(100).startswith(answer)
     except TimeoutError:
@@ -222,7 +217,7 @@ def send_by_http(program: Program, token: str) -> str:
 
 
 def send_by_smtp(program: Program, token: str) -> str:
-    with smtplib.SMTP("127.0.0.1", program.smtp_port, timeout=10) as client:
+    with smtplib.SMTP("127.0.0.1", program.smtp_port, timeout=PATIENCE_S) as client:
         client.login("app", token)
         client.mail("noreply@example.com")
         client.rcpt("ada@example.org")
@@ -236,25 +231,23 @@ def send_by_smtp(program: Program, token: str) -> str:
 async def test_a_stop_in_full_flow_drains_within_its_deadline_and_leaves_no_doubt(
     tmp_path: Path, store_flags: list[str]
 ) -> None:
-    with Program(tmp_path / "data", *store_flags, *FLAGS, "--shutdown-s", "6") as program:
+    with Program(tmp_path / "data", *store_flags, *FLAGS, "--shutdown-s", "40") as program:
         async with flow(program, tmp_path, slow_s=0.1) as running:
             began = time.monotonic()
             assert await asyncio.to_thread(program.stop) == 0
-            assert time.monotonic() - began < 6
+            assert time.monotonic() - began < 40
             program.start()
             await running.acknowledged(30)
     assert running.accounts.totals.uncertain == 0
 
 
 async def test_a_stop_whose_deadline_cuts_a_hand_over_leaves_a_doubt_and_nothing_else(tmp_path: Path) -> None:
-    """The provider takes 5 s to answer, the stop has 1: what was behind the final dot is uncertain, and listed."""
+    """The provider takes minutes to answer, the stop has 1 s: what was behind the dot is uncertain, and listed."""
     with Program(tmp_path / "data", *FLAGS, "--shutdown-s", "1") as program:
         async with flow(program, tmp_path) as running:
-            running.hop.tell(slow_s=5.0)
+            running.hop.tell(slow_s=300.0)
             await running.acknowledged(30)
-            began = time.monotonic()
             assert await asyncio.to_thread(program.stop) == 0
-            assert time.monotonic() - began < 5
             running.hop.tell(slow_s=0.0)
             program.start()
             await running.acknowledged(10)

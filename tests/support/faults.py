@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from tests.support.certificates import Certificates
+from tests.support.program import free_port
 from tests.support.smtp_servers import Drip, Script, scripted_server
 from tests.support.smtp_servers import Fault as Does
 from tests.support.tls_server import TlsServer
@@ -177,15 +178,22 @@ FAULTS = (
 )  # fmt: skip
 
 
+#: Code → the deadline that passes before the fault is found.
+WAITED_FOR = {
+    "connect_timeout": "connect_s",
+    "tls_timeout": "connect_s",
+    "timeout": "command_s",
+    "final_unanswered": "final_s",
+}
+
+
 @asynccontextmanager
 async def staged(fault: Fault, certificates: Certificates) -> AsyncIterator[int]:
     """Run a server with `fault`; yield its port on 127.0.0.1."""
     context = certificates.server_context(getattr(certificates, fault.certificate))
     match fault.server:
         case "closed":
-            with socket.create_server(("127.0.0.1", 0)) as nobody:
-                port = int(nobody.getsockname()[1])
-            yield port
+            yield free_port()
         case "full":
             with _full() as port:
                 yield port

@@ -27,7 +27,7 @@ class TokenServer:
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
         self.forms: list[dict[str, str]] = []  #: of each request that came
         self.good: set[str] = set()  #: the tokens that a mail server takes
-        self.lifetime_s = 3600
+        self.lifetimes_s: list[int] = []  #: of the next tokens; of those after them 3600
         self.delay_s = 0.0  #: before each answer
         self.answer: tuple[int, bytes] | None = None  #: what is answered instead of judging
         self.refresh_token = REFRESH_TOKEN
@@ -63,7 +63,8 @@ class TokenServer:
                     return 401, json.dumps(WRONG_SECRET).encode()
             token = f"token-{len(self.forms)}-" + "x" * 500  # too long for the line of AUTH, like Microsoft's
             self.good.add(token)
-            issued: dict[str, Any] = {"token_type": "Bearer", "access_token": token, "expires_in": self.lifetime_s}
+            lifetime_s = self.lifetimes_s.pop(0) if self.lifetimes_s else 3600
+            issued: dict[str, Any] = {"token_type": "Bearer", "access_token": token, "expires_in": lifetime_s}
             if form["grant_type"] == "refresh_token" and self.rotates:
                 self.refresh_token = f"refresh-{len(self.forms)}"
                 issued["refresh_token"] = self.refresh_token

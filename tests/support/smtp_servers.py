@@ -59,6 +59,12 @@ class ScriptedServer:
     contents: list[bytes] = field(default_factory=list)  #: as on the wire, with the final dot
     followed: int = 0  #: how many of them had an envelope right behind
     _counts: dict[str, int] = field(default_factory=dict)
+    _writers: list[asyncio.StreamWriter] = field(default_factory=list)
+
+    def hang_up(self) -> None:
+        """Close every connection."""
+        for writer in self._writers:
+            writer.close()
 
     def _behaviour(self, verb: str) -> Behaviour:
         behaviour = self.script.get(verb, DEFAULTS.get(verb, b"502 5.5.1 unknown\r\n"))
@@ -69,6 +75,7 @@ class ScriptedServer:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._writers.append(writer)
         try:
             await self._answer("BANNER", writer)
             while line := await reader.readline():

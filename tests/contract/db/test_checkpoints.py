@@ -7,8 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from mailward.db.sqlite import SqliteConnection
-
-_DEADLINE_S = 10.0
+from tests.support.waiting import PATIENCE_S
 
 
 def _commit(connection: SqliteConnection, size_bytes: int) -> None:
@@ -28,7 +27,7 @@ def test_a_busy_writers_pages_are_copied_beside_it(tmp_path: Path) -> None:
         writer.begin()
         writer.execute("CREATE TABLE t (body BLOB)")
         writer.commit()
-        deadline = time.monotonic() + _DEADLINE_S
+        deadline = time.monotonic() + PATIENCE_S
         while path.stat().st_size < 1 << 20:
             assert time.monotonic() < deadline
             _commit(writer, 65_536)

@@ -15,6 +15,7 @@ from mailward.errors import Unavailable
 from tests.support.databases import Templates, new_postgres_url
 from tests.support.postgres import PostgresServer
 from tests.support.postgres import postgres_server as running_postgres
+from tests.support.waiting import PATIENCE_S
 
 
 def put(tx: Transaction, key: str, value: str = "") -> str:
@@ -46,6 +47,11 @@ def sleep(tx: Transaction, seconds: float) -> None:
     tx.fetch("SELECT pg_sleep(:seconds)", seconds=seconds)
 
 
+def is_asleep(tx: Transaction) -> bool:
+    """Return whether another connection is in `sleep`."""
+    return bool(tx.run("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'", ()))
+
+
 def backend(tx: Transaction) -> int:
     """Return the process id of the server's side of the connection."""
     return int(tx.run("SELECT pg_backend_pid()", ())[0][0])
@@ -58,7 +64,7 @@ async def batched(database: Database, key: str) -> str:
 
 async def until_available(database: Database, key: str) -> None:
     """Write `key` as soon as the database takes it."""
-    end = monotonic() + 30
+    end = monotonic() + PATIENCE_S
     while True:
         try:
             await database.write(put, key)
@@ -168,7 +174,9 @@ async def test_a_connection_cut_in_the_middle_fails_its_commit(postgres_server: 
     database = await open_database(new_postgres_url(postgres_server))
     slow = asyncio.ensure_future(database.write(sleep, 30.0))
     beside = asyncio.ensure_future(database.write(put, "a"))
-    await asyncio.sleep(0.1)
+    async with asyncio.timeout(PATIENCE_S):
+        while not await database.read(is_asleep):
+            pass
     await asyncio.to_thread(postgres_server.terminate_backends)
 
     results = await asyncio.gather(slow, beside, return_exceptions=True)
@@ -185,9 +193,9 @@ async def test_a_server_that_cannot_be_reached_is_told(tmp_path: Path) -> None:
 
 
 async def test_a_statement_has_a_deadline(postgres_server: PostgresServer) -> None:
-    database = await open_database(new_postgres_url(postgres_server), statement_timeout_s=0.1)
+    database = await open_database(new_postgres_url(postgres_server), statement_timeout_s=1.0)
     results = await asyncio.gather(
-        database.write(sleep, 10.0), database.write(put, "a"), database.read(sleep, 10.0), return_exceptions=True
+        database.write(sleep, 60.0), database.write(put, "a"), database.read(sleep, 60.0), return_exceptions=True
     )
 
     assert ["took too long" in str(result) for result in results] == [True, False, True]
@@ -197,11 +205,11 @@ async def test_a_statement_has_a_deadline(postgres_server: PostgresServer) -> No
 
 async def test_a_connection_that_stops_answering_is_replaced(postgres_server: PostgresServer) -> None:
     """Its kernel still answers keepalives, so only a clock of our own can tell."""
-    database = await open_database(new_postgres_url(postgres_server), statement_timeout_s=0.1)
+    database = await open_database(new_postgres_url(postgres_server), statement_timeout_s=1.0)
     frozen = [await database.write(backend), await database.read(backend)]
     for pid in frozen:
         os.kill(pid, signal.SIGSTOP)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         await database.write(put, "a")
         assert [await database.read(keys) for _ in range(4)] == [["a"]] * 4
     for pid in frozen:

@@ -19,6 +19,7 @@ from mailward.delivery.retry import RetryPolicy
 from mailward.errors import ResourceExhausted
 from mailward.ids import COMMAND_NODES
 from tests.support.queued import HOUR, NOW, SECOND, closing, mark, new_message, opening
+from tests.support.waiting import PATIENCE_S
 
 PACE = Pace(heartbeat_s=2.0, dead_after_s=10.0)
 POLICY = RetryPolicy(uncertain_retries=0)
@@ -219,13 +220,13 @@ async def test_an_outcome_that_arrives_before_the_burial_counts_and_one_after_it
 async def test_the_locks_of_a_node_frozen_inside_a_transaction_hold_up_nobody_elses_mail(database_url: str) -> None:
     if database_url.startswith("sqlite"):
         return
-    database = await open_database(database_url, statement_timeout_s=20)
+    database = await open_database(database_url, statement_timeout_s=120)
     clock = Clock()
     frozen, b = await new_node(database, "frozen", clock), await new_node(database, "b", clock)
     await pass_beats(clock, 10, b)
     with psycopg.connect(database_url) as inside:
         inside.execute("SELECT 1 FROM nodes WHERE id = %s FOR SHARE", (frozen.owner.node,))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await asyncio.gather(pass_beats(clock, 2, b), database.batch(queue.submit, new_message()))
         assert not await database.read(_is_buried, frozen.owner.node)
 

@@ -19,6 +19,7 @@ from mailward.ids import InstanceId, MessageId, UserId
 from tests.support.gateway import Gateway, relay_at, running_gateway
 from tests.support.queued import CONTENT, NOW, SECOND, new_message
 from tests.support.smtp_servers import Fault, Script, scripted_server
+from tests.support.waiting import until
 
 INSTANCE, OPERATOR = InstanceId("100000000000000001"), UserId("300000000000000009")
 HOLD = RetryPolicy(uncertain_retries=0)
@@ -88,9 +89,7 @@ async def test_what_is_on_the_wire_is_not_canceled_and_what_waits_behind_it_in_m
         running_gateway(database, relay_at(server.port, max_connections=1)) as gateway,
     ):
         first, second = await asyncio.gather(gateway.hand_in(), gateway.hand_in())
-        async with asyncio.timeout(10):
-            while not any(line.startswith("MAIL") for line in server.commands):
-                await asyncio.sleep(0)
+        await until(lambda: any(line.startswith("MAIL") for line in server.commands))
         with pytest.raises(Conflict, match="at this moment"):
             await control_of(gateway).treat(Treatment.CANCEL, first, OPERATOR)
         await control_of(gateway).treat(Treatment.CANCEL, second, OPERATOR)

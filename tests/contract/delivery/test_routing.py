@@ -19,6 +19,7 @@ from tests.support.gateway import Gateway, relay_at, running_gateway
 from tests.support.http_servers import scripted_receiver
 from tests.support.queued import NOW, SECOND
 from tests.support.smtp_servers import Fault, Script, scripted_server
+from tests.support.waiting import PATIENCE_S, until
 
 REFUSES_LOGIN: Script = {"EHLO": b"250-scripted\r\n250 AUTH PLAIN\r\n", "AUTH": b"535 5.7.8 no\r\n"}
 
@@ -36,9 +37,9 @@ def states(view: MessageView) -> list[str]:
     return [recipient.status.value for recipient in view.recipients]
 
 
-async def until(gateway: Gateway, *ids: Any, state: str = "accepted") -> None:
+async def until_all(gateway: Gateway, *ids: Any, state: str = "accepted") -> None:
     """Wait until all of `ids` are in `state`, letting nothing but real time pass."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         for id in ids:
             while states(await gateway.view(id)) != [state]:
                 await asyncio.sleep(0.01)
@@ -146,7 +147,7 @@ async def test_it_is_back_soon_after_its_repair_and_a_probe_costs_no_mail(databa
             attempts = sum([len((await gateway.view(id)).attempts) for id in ids])
             server.script["AUTH"] = b"235 2.7.0 ok\r\n"
             await gateway.pass_time(31)
-            await until(gateway, *[id for id in ids if states(await gateway.view(id)) == ["queued"]])
+            await until_all(gateway, *[id for id in ids if states(await gateway.view(id)) == ["queued"]])
             reason = gateway.worker.waits_for()
 
     assert attempts <= 5
@@ -160,7 +161,7 @@ async def test_a_change_of_the_settings_gives_it_a_try_at_once(database: Databas
             await gateway.worker.settled()
             server.script["AUTH"] = b"235 2.7.0 ok\r\n"
             gateway.plan = (with_login(server.port, "1", revision=1),)
-            await until(gateway, *[id for id in ids if states(await gateway.view(id)) == ["queued"]])
+            await until_all(gateway, *[id for id in ids if states(await gateway.view(id)) == ["queued"]])
 
 
 async def test_mail_to_a_dead_address_opens_nothing(database: Database) -> None:
@@ -195,7 +196,7 @@ async def test_without_dns_mail_waits_and_flows_by_itself_once_it_is_back(
             resolver["is_up"] = True
             for _ in range(3):  # Until the probe, and until what was tried is due again.
                 await gateway.pass_time(31)
-            await until(gateway, *ids)
+            await until_all(gateway, *ids)
 
     assert waiting <= {"deferred", "queued"}
     assert len(server.contents) == 20
@@ -262,7 +263,7 @@ async def test_a_provider_that_says_not_now_is_left_alone_and_then_used_gently(
             at_a_time = gateway.worker._senders.outlets.all[0].total
             for _ in range(3):
                 await gateway.pass_time(31)
-            await until(gateway, first, second)
+            await until_all(gateway, first, second)
 
     assert (tried, at_a_time) == (1, 1)
     assert "left alone" in reason
@@ -279,7 +280,7 @@ async def test_retry_after_is_obeyed_to_the_second(database: Database) -> None:
             await gateway.pass_time(89)
             waiting, reason = len(hook.posted), gateway.worker.waits_for()
             await gateway.pass_time(2)
-            await until(gateway, first, second)
+            await until_all(gateway, first, second)
 
     assert waiting == 1
     assert "left alone" in reason
@@ -333,11 +334,9 @@ async def test_a_provider_that_hangs_holds_up_nobody_elses_mail(database: Databa
     async with scripted_server({"FINAL": Fault.HANG}) as slow, scripted_server() as fast:
         async with running_gateway(database, (hop(slow.port, "1", max_connections=10),)) as gateway:
             await asyncio.gather(*[gateway.hand_in() for _ in range(9)])
-            async with asyncio.timeout(5):
-                while slow.commands.count("DATA") < 9:  # one is kept for login codes
-                    await asyncio.sleep(0.01)
+            await until(lambda: slow.commands.count("DATA") == 9)  # one is kept for login codes
             gateway.plan = (hop(fast.port, "2", max_connections=10),)
             ids = await asyncio.gather(*[gateway.hand_in() for _ in range(50)])
-            await until(gateway, *ids)
+            await until_all(gateway, *ids)
 
     assert len(fast.contents) == 50

@@ -13,10 +13,13 @@ from mailward.delivery.retry import RetryPolicy
 from mailward.delivery.views import HELD, MessageView
 from mailward.errors import InvalidArgument, Unavailable
 from mailward.ids import ProviderId
-from mailward.transport.base import Deadlines
+from mailward.transport import session
 from tests.support.gateway import Gateway, relay_at, running_gateway
+from tests.support.program import free_port
 from tests.support.queued import CONTENT, NOW, SECOND, new_message
 from tests.support.smtp_servers import Fault, scripted_server
+from tests.support.waiting import PATIENCE_S, until
+from tests.support.ways import LONG
 
 
 def states(view: MessageView) -> list[str]:
@@ -95,10 +98,13 @@ async def test_what_follows_behind_a_dot_that_is_never_answered_is_sent_once_els
     assert server.connections == 2
 
 
-async def test_a_server_that_takes_an_envelope_behind_a_dot_for_content_gets_no_other(database: Database) -> None:
+async def test_a_server_that_takes_an_envelope_behind_a_dot_for_content_gets_no_other(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It waits for a dot that it has swallowed: a doubt for each connection that was open then, and no more."""
+    monkeypatch.setattr(session, "_QUICK_S", PATIENCE_S)
     script: Any = {"FINAL": [*[b"250 2.0.0 kept\r\n"] * 3, Fault.HANG, b"250 2.0.0 kept\r\n"]}
-    deadlines = Deadlines(connect_s=5, command_s=5, data_s=5, final_s=0.5)
+    deadlines = replace(LONG, final_s=1.0)
     async with (
         scripted_server(script) as server,
         running_gateway(database, relay_at(server.port, max_connections=1, deadlines=deadlines)) as gateway,
@@ -204,9 +210,7 @@ async def test_without_retries_a_doubt_is_held(database: Database) -> None:
 
 
 async def test_a_provider_that_is_not_there_defers(database: Database) -> None:
-    async with scripted_server() as server:
-        port = server.port
-    async with running_gateway(database, relay_at(port)) as gateway:
+    async with running_gateway(database, relay_at(free_port())) as gateway:
         id = await gateway.hand_in()
         await gateway.worker.settled()
         view = await gateway.view(id)
@@ -320,7 +324,7 @@ async def test_a_stop_waits_for_the_answer_to_a_final_dot(database: Database) ->
         running_gateway(database, relay_at(server.sockets[0].getsockname()[1])) as gateway,
     ):
         id = await gateway.hand_in()
-        await dotted.wait()
+        await until(dotted.is_set)
         stopping = asyncio.ensure_future(gateway.worker.stop(10.0))
         release.set()
         await stopping
@@ -335,8 +339,7 @@ async def test_what_is_cut_after_the_final_dot_is_uncertain_in_the_next_life(dat
         gateway = Gateway(database, relay_at(server.port))
         await gateway.start()
         id = await gateway.hand_in()
-        while not server.contents:
-            await asyncio.sleep(0)
+        await until(lambda: server.contents)
         await gateway.worker.stop(0.0)
         left = await gateway.view(id)
         await gateway.start()
@@ -384,8 +387,7 @@ async def test_an_attempt_that_cannot_be_opened_hands_nothing_over(database: Dat
         await database.write(_break, "ALTER TABLE attempts RENAME TO hidden")
         gateway.relay = relay_at(server.port)
         gateway.worker.relay_changed()
-        while not any(line.startswith("DATA") for line in server.commands):
-            await asyncio.sleep(0)
+        await until(lambda: any(line.startswith("DATA") for line in server.commands))
         await database.write(_break, "ALTER TABLE hidden RENAME TO attempts")
         await gateway.worker.settled()
         view = await gateway.view(id)
@@ -402,8 +404,7 @@ async def test_an_end_that_cannot_be_recorded_is_kept_until_it_can(database: Dat
         # From now on the mark comes with the message, and only the close meets the broken table.
         id = await gateway.hand_in()
         await database.write(_break, "ALTER TABLE recipients RENAME TO hidden")
-        while len(server.contents) < 2:
-            await asyncio.sleep(0)
+        await until(lambda: len(server.contents) == 2)
         with pytest.raises(Unavailable):
             await gateway.hand_in()
         await database.write(_break, "ALTER TABLE hidden RENAME TO recipients")
@@ -420,7 +421,7 @@ async def test_a_node_that_was_taken_over_sends_nothing_more(database: Database)
         await database.write(nodes.register, "gateway", NOW)
         id = await gateway.hand_in()
         gateway.worker.wake()
-        await gateway.worker.lost.wait()
+        await until(gateway.worker.lost.is_set)
         view = await gateway.view(id)
 
     assert server.contents == []

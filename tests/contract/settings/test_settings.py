@@ -12,6 +12,7 @@ from mailward.ids import InstanceId, UserId
 from mailward.settings.commands import InstanceSettings
 from mailward.settings.projection import SettingsProjection, sender_must_match
 from mailward.settings.values import DEFAULTS, DomainPolicy, Language, NotificationPolicy, SecretGenerator
+from tests.support.waiting import until
 
 INSTANCE = InstanceId("298765432109876543")
 SYSTEM, EDITOR = UserId("SYSTEM"), UserId("298765432109870001")
@@ -118,8 +119,7 @@ async def test_the_language_of_errors_follows_at_once_here_and_soon_elsewhere(
 
     clock.us += 1_000_000
     other.language()
-    while other.language() != "de":
-        await asyncio.sleep(0)
+    await until(lambda: other.language() == "de")
 
     await other.stop()
     await settings.stop()

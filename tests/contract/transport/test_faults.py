@@ -15,20 +15,13 @@ from mailward.transport import smtp
 from mailward.transport.base import RelaySettings, TlsMode
 from mailward.transport.report import CODES
 from tests.support.certificates import Certificates, make_certificates
-from tests.support.faults import FAULTS, PASSWORD, USER, WRONG_PIN, Fault, staged
+from tests.support.faults import FAULTS, PASSWORD, USER, WAITED_FOR, WRONG_PIN, Fault, staged
 from tests.support.smtp_servers import scripted_server
 from tests.support.waiting import PATIENCE_S
 from tests.support.ways import LONG
 
 CONTENT = b"Subject: hello\r\n\r\n" + b"hello\r\n" * 20
 PATIENT = replace(LONG, tls_probe_s=0.05)
-#: Code → the deadline that passes before it is found.
-WAITED_FOR = {
-    "connect_timeout": "connect_s",
-    "tls_timeout": "connect_s",
-    "timeout": "command_s",
-    "final_unanswered": "final_s",
-}
 
 
 @pytest.fixture(scope="module")

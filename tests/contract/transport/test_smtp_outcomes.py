@@ -11,6 +11,7 @@ from mailward.smtp.reply import Reply
 from mailward.transport.base import Deadlines, RelaySettings, TlsMode
 from mailward.transport.outcome import Accepted, Bounced, Deferred, Fault, Outcome, Stage, Uncertain
 from mailward.transport.pool import SmtpTransport
+from tests.support.program import free_port
 from tests.support.smtp_servers import WITHOUT_PIPELINING, Script, scripted_server
 from tests.support.smtp_servers import Fault as Does
 from tests.support.waiting import until
@@ -190,9 +191,7 @@ async def test_garbage_defers(verb: str, garbage: bytes) -> None:
 
 
 async def test_nobody_listening_defers() -> None:
-    async with scripted_server() as server:
-        port = server.port
-    transport = SmtpTransport(relay(port))
+    transport = SmtpTransport(relay(free_port()))
 
     [outcome] = await deliver(transport, ENVELOPE, CONTENT, nothing)
 

@@ -23,6 +23,7 @@ from tests.support.databases import new_postgres_url
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.processes import children_of
 from tests.support.program import Program
+from tests.support.waiting import PATIENCE_S, until
 
 _TRIGGER_S = 2.0
 _FLOW_S = 10.0
@@ -153,7 +154,7 @@ class Harness:
         if self._postgres is not None and target in ("postgresql", "both"):
             await asyncio.to_thread(self._postgres.restart_after_kill, children)
         if target != "postgresql":  # A gateway that lost its store process ends by itself.
-            await asyncio.to_thread(self._program.process.wait, 30)
+            await asyncio.to_thread(self._program.process.wait, PATIENCE_S)
             if phase == "start":
                 await self._kill_in_start()
             await asyncio.to_thread(self._program.start)
@@ -188,7 +189,9 @@ class Harness:
             _kill(pids)
 
     async def _kill_in_start(self) -> None:
+        before = self._program.process
         starting = asyncio.create_task(asyncio.to_thread(self._program.start))
+        await until(lambda: self._program.process is not before)
         await asyncio.sleep(self._random.uniform(0.3, 1.0))
         _kill([self._program.process.pid])
         await asyncio.gather(starting, return_exceptions=True)

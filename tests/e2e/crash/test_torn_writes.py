@@ -13,6 +13,7 @@ from pathlib import Path
 from mailward.ids import MessageId, parse_message_id
 from tests.e2e.crash import load
 from tests.support.program import Program
+from tests.support.waiting import until
 
 COPIES = 8
 _PAGE_BYTES = 8192
@@ -79,6 +80,7 @@ async def test_a_copy_at_any_moment_opens_and_has_all_that_was_acknowledged(tmp_
             pause_s=0.0,
         )
         clients.start()
+        await until(lambda: sent.acknowledged)
         copies: list[tuple[tuple[Path, int], set[MessageId | None]]] = []
         for number in range(COPIES):
             await asyncio.sleep(chance.uniform(0.05, 0.25))

@@ -21,6 +21,7 @@ from tests.support.postfix import Postfix
 from tests.support.postgres import PostgresServer
 from tests.support.program import free_port
 from tests.support.terraform import sign_in
+from tests.support.waiting import PATIENCE_S
 
 DOCS = Path(__file__).parents[3] / "docs"
 _BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.M | re.S)
@@ -66,7 +67,12 @@ class Reader:
         before = f". {memory}\n" if memory.exists() else ""
         script = f"set -e\n{before}set -a\n{self._here(script)}\nexport -p > {memory}\n"
         done = subprocess.run(
-            ["bash", "-c", script], cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=60
+            ["bash", "-c", script],
+            cwd=self.folder,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=2 * PATIENCE_S,
         )
         assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
         return done.stdout
@@ -80,7 +86,7 @@ class Reader:
             )  # fmt: skip
         self._servers.append(process)
         port = self.ports[1025 if "catcher" in block else 8080]
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
                 return socket.create_connection(("127.0.0.1", port), timeout=5).close()
@@ -95,12 +101,12 @@ class Reader:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
         for process in self._servers:
-            process.wait(20)
+            process.wait(PATIENCE_S)
         self._servers.clear()
 
     def wait_for(self, text: str) -> None:
         """Return once a terminal shows `text`."""
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + PATIENCE_S
         while text not in (self.folder / "servers.log").read_text().replace("\r", ""):
             assert time.monotonic() < deadline, text
             time.sleep(0.05)

@@ -13,6 +13,7 @@ import pytest
 from tests.support.certificates import Certificates
 from tests.support.postfix import Postfix
 from tests.support.program import Program
+from tests.support.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def submit_by_smtp(program: Program, subject: str) -> str:
     mail = EmailMessage()
     mail["From"], mail["To"], mail["Subject"] = "noreply@example.com", "ada@example.org", subject
     mail.set_content("It works.\n.\n")
-    with smtplib.SMTP("127.0.0.1", program.smtp_port, timeout=10) as client:
+    with smtplib.SMTP("127.0.0.1", program.smtp_port, timeout=PATIENCE_S) as client:
         client.login("app", program.token("sender", "app"))
         client.mail("noreply@example.com")
         client.rcpt("ada@example.org")

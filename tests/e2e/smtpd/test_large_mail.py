@@ -1,6 +1,5 @@
 """Large mail over SMTP: in pieces to the store, forgotten when it is not to be, and the same as any other mail."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -9,6 +8,7 @@ import pytest
 
 from mailward.message.content import PIECE_BYTES, Uploaded
 from tests.support.submission_door import SETTINGS, Client, PretendingHouse, open_door
+from tests.support.waiting import until
 
 _BEGIN = b"MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n"
 _HEADER = b"From: a@example.com\r\nBcc: eve@example.com\r\nSubject: s\r\nIdempotency-Key: k\r\n"
@@ -96,12 +96,8 @@ async def test_a_client_that_goes_away_in_the_middle_leaves_nothing(house: Prete
     async with open_door(house) as (_, port):
         client = await Client.greeted(port)
         client.send(_BEGIN + _HEADER + b"\r\n" + _LINES)
-        async with asyncio.timeout(5):
-            while not house.pieces:
-                await asyncio.sleep(0.01)
+        await until(lambda: house.pieces)
         client.writer.transport.abort()
-        async with asyncio.timeout(5):
-            while house.pieces:
-                await asyncio.sleep(0.01)
+        await until(lambda: not house.pieces)
 
     assert house.submissions == []

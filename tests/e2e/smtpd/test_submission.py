@@ -20,6 +20,7 @@ from mailward.smtpd.door import SmtpdSettings
 from mailward.smtpd.listener import SmtpListener
 from mailward.smtpd.tls import self_signed, server_context
 from tests.support.submission_door import FIRST_ID, SETTINGS, Client, PretendingHouse, open_door
+from tests.support.waiting import PATIENCE_S
 
 _MAIL = b"From: a@example.com\r\nSubject: s\r\n\r\nbody\r\n"
 _TRANSACTION = b"MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n"
@@ -367,10 +368,13 @@ async def test_each_recipient_has_its_own_answer(house: PretendingHouse) -> None
 
 async def test_a_client_that_says_nothing_is_sent_away(house: PretendingHouse) -> None:
     """Also one that sends a byte now and then: the command has to be whole in time."""
-    async with _client(house, replace(SETTINGS, command_s=0.1)) as client:
+    async with open_door(house, replace(SETTINGS, command_s=0.1)) as (_, port):
+        client = await Client.connect(port)
+        assert (await client.reply()).startswith("220")
         client.send(b"NO")
         assert (await client.reply()).startswith("421 4.4.2")
         assert await client.ended()
+        await client.close()
 
 
 async def test_content_that_does_not_end_is_not_waited_for(house: PretendingHouse) -> None:
@@ -384,18 +388,18 @@ async def test_content_that_does_not_end_is_not_waited_for(house: PretendingHous
 async def test_a_client_is_not_blamed_for_our_slowness(house: PretendingHouse) -> None:
     """While it waits for the commit no deadline runs."""
     house.hold = True
-    async with _client(house, replace(SETTINGS, command_s=0.1)) as client:
+    async with _client(house, replace(SETTINGS, command_s=1.0)) as client:
         client.send(_TRANSACTION + _MAIL + b".\r\n")
         await client.replies(3)
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(client.reader.read(1), 0.3)
+            await asyncio.wait_for(client.reader.read(1), 1.5)
         house.release()
         assert (await client.reply()).startswith("250 2.0.0")
 
 
 async def test_a_client_that_reads_nothing_is_not_read_from(house: PretendingHouse) -> None:
     """Our replies must not pile up; at its deadline it is dropped."""
-    async with open_door(house, replace(SETTINGS, command_s=0.5, handshake_s=0.1)) as (listener, port):
+    async with open_door(house, replace(SETTINGS, command_s=1.0, handshake_s=0.1)) as (listener, port):
         client = await Client.greeted(port)
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
         client.send(b"NOOP\r\n" * 2_000_000)
@@ -405,7 +409,7 @@ async def test_a_client_that_reads_nothing_is_not_read_from(house: PretendingHou
 
 async def _until_empty(listener: SmtpListener) -> None:
     """Let the loop turn until the last session is gone."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while listener.sessions:
             await asyncio.to_thread(int)
 
@@ -435,7 +439,7 @@ async def test_stopping_breaks_no_promise(house: PretendingHouse) -> None:
         await waiting.replies(3)
         await house.submitted.wait()
 
-        stopping = asyncio.ensure_future(listener.stop(20))
+        stopping = asyncio.ensure_future(listener.stop(PATIENCE_S))
         assert (await idle.reply()).startswith("421 4.3.2")
         assert await idle.ended()
         with pytest.raises(OSError):
