@@ -196,6 +196,11 @@ def old_password_used(provider_id: str) -> None:
     write("warning", "provider.old_password_used", provider_id=provider_id)
 
 
+def mail_hastened(recipients: int) -> None:
+    """A provider was changed, so what its trouble had deferred need not wait for its schedule."""
+    write("info", "queue.hastened", recipients=recipients)
+
+
 def token_fetched(provider_id: str, *, expires_at: float) -> None:
     """A token endpoint issued a token. `expires_at`: Unix seconds."""
     metrics.oauth_token_expiry.labels(provider_id).set(expires_at)

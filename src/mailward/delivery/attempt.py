@@ -1,6 +1,7 @@
 """How an attempt ends: outcomes per recipient in, the record of them and the recipients' next states out."""
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import replace
 
 import orjson
 
@@ -8,7 +9,7 @@ from mailward.delivery.lease import CloseAttempt, Due, Ended, Lease, Mark
 from mailward.delivery.retry import RetryPolicy, judge
 from mailward.delivery.status import Status, status_after
 from mailward.smtp.reply import Reply
-from mailward.transport.outcome import Outcome, Stage, Uncertain
+from mailward.transport.outcome import Fault, Outcome, Stage, Uncertain
 
 #: One element of attempts.results: n, state, stage, fault, reply code, enhanced code, text.
 Result = tuple[int, str, str, str, int, str, str]
@@ -22,6 +23,13 @@ def result(n: int, status: Status, stage: Stage, fault: str, reply: Reply) -> Re
 def encode(results: Sequence[Result], route: str = "") -> str:
     """Return attempts.results for `results`. `route`: why another than the active provider was asked, or ""."""
     return orjson.dumps([*results, {"route": route}] if route else results).decode()
+
+
+def deferred_by_provider(results: str) -> Iterator[int]:
+    """Yield the n of those whom the provider's fault has deferred. `results`: what `encode` has made."""
+    for one in orjson.loads(results):
+        if isinstance(one, list) and one[1] == Status.DEFERRED and one[3] == Fault.PROVIDER:
+            yield one[0]
 
 
 def fault_of(outcome: Outcome) -> str:
@@ -39,11 +47,13 @@ def conclude(
     *,
     uncertain_retries: int | None = None,
     moved: Container[Due] = (),
+    is_outdated: bool = False,
 ) -> CloseAttempt:
     """Return what to record of `lease` after `outcomes`, one for each of its recipients.
 
     `uncertain_retries`: the provider's, for a message that has none of its own. `moved`: those that go on to another
-    provider; the attempt is recorded, and their state stays as it is.
+    provider; the attempt is recorded, and their state stays as it is. `is_outdated`: the provider was changed
+    meanwhile, so what its fault has deferred is due at once.
     """
     results: list[Result] = []
     ended: list[Ended] = []
@@ -54,7 +64,7 @@ def conclude(
             continue
         verdict = judge(
             outcome,
-            policy,
+            replace(policy, schedule_s=(0,)) if is_outdated and outcome.fault is Fault.PROVIDER else policy,
             attempt=due.attempts + 1,
             doubts=due.doubts,
             uncertain_retries=uncertain_retries if lease.uncertain_retries is None else lease.uncertain_retries,

@@ -116,14 +116,15 @@ def treat_message(tx: Transaction, act: Act, treatment: Treatment, id: MessageId
     meant = [row for row in rows if not address or row[1].lower() == address.lower()]
     if not meant:
         raise NotFound("QUEUE-recipient", "the message has no such recipient")
-    count = _treat(tx, treatment, [(id, row[0]) for row in meant], act.at_us)
+    count = treat(tx, treatment, [(id, row[0]) for row in meant], act.at_us)
     if not count:
         raise Conflict("QUEUE-state", _why_not(treatment, meant, act.at_us))
     _record(tx, act, _EVENTS[treatment], {"message": str(id), "recipient": address}, count)
     return count
 
 
-def _treat(tx: Transaction, treatment: Treatment, keys: Sequence[tuple[int, int]], now_us: int) -> int:
+def treat(tx: Transaction, treatment: Treatment, keys: Sequence[tuple[int, int]], now_us: int) -> int:
+    """Do `treatment` to the recipients `keys` (message id, n) that are still as it needs them; return to how many."""
     if not keys:
         return 0
     rows = [{"message_id": id, "n": n, "now_us": now_us} for id, n in keys]
@@ -297,7 +298,7 @@ def step(
         for row in rows
         if row[9] and filter.matches(*row[4:8]) and _may(treatment, filter, row, act.at_us)
     ]
-    count = len(found) if dry_run else _treat(tx, treatment, found, act.at_us)
+    count = len(found) if dry_run else treat(tx, treatment, found, act.at_us)
     if count and not dry_run:
         what = {"operation": operation, "filter": filter.described()}
         _record(tx, act, _EVENTS[treatment], what, count)

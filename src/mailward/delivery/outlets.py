@@ -28,18 +28,24 @@ class Outlets:
         now_us: Callable[[], int],
         *,
         stir: Callable[[], None],
+        recovered: Callable[[], None],
         drop: Callable[[Outlet], None],
         begin_probe: Callable[[Outlet], None],
     ) -> None:
-        """`stir` wakes whoever calls `settle`. `drop` gets an outlet that is no longer in the plan."""
+        """`stir` wakes whoever calls `settle`. `drop` gets an outlet that is no longer in the plan.
+
+        `recovered`: called when one is back in rotation.
+        """
         self._database = database
         self._owner = owner
         self._make = make
         self._now_us = now_us
         self._stir = stir
+        self._recovered = recovered
         self._drop = drop
         self._begin_probe = begin_probe
         self._read_at_us = 0
+        self._broken: set[ProviderId] = set()  # those that were out of rotation at the last look
         self._plan: Plan = ()
         self.all: list[Outlet] = []
         self.current: Outlet | None = None
@@ -71,6 +77,11 @@ class Outlets:
         now_us = self._now_us()
         before = self.current
         standings = [outlet.standing(now_us) for outlet in self.all]
+        broken = {outlet.hop.id for outlet in self.all if outlet.breaker.state is not State.CLOSED}
+        repaired = any(outlet.hop.id in self._broken - broken for outlet in self.all)
+        self._broken = broken
+        if repaired:
+            self._recovered()
         self.current = next(
             (outlet for outlet, standing in zip(self.all, standings, strict=True) if standing is not Standing.OUT), None
         )

@@ -37,6 +37,7 @@ class Senders:
             self._make_transport,
             route.now_us,
             stir=reports.stir,
+            recovered=reports.recovered,
             drop=self._drop,
             begin_probe=self._begin_probe,
         )

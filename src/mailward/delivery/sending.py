@@ -46,6 +46,7 @@ class Reports:
     canceled: Callable[[Lease], None]  #: an operator canceled a recipient of it before it was handed over
     lost: Callable[[Lease], None]  #: another node took over
     stir: Callable[[], None]  #: there is something to settle with the other nodes
+    recovered: Callable[[], None]  #: a provider that was out of rotation works again
 
 
 class Dispatcher(Protocol):
@@ -242,6 +243,7 @@ class Sending:
             by.route.jitter,
             uncertain_retries=outlet.hop.uncertain_retries,
             moved=() if rest is None else rest.due,
+            is_outdated=outlet.dropped,
         )
         by.hold.let_go(lease)
         if rest is not None:

@@ -13,6 +13,7 @@ from mailward.delivery.hold import Hold, HoldLimits
 from mailward.delivery.lanes import Backlog, slots
 from mailward.delivery.lease import CloseAttempt, Lane, Lease, Mark, Owner, Phase, given_back, reserved
 from mailward.delivery.queue import LeaseLost
+from mailward.delivery.repair import Repair
 from mailward.delivery.report import report_expired
 from mailward.delivery.retry import RetryPolicy
 from mailward.delivery.senders import Senders
@@ -72,7 +73,7 @@ class Worker:
         )  # fmt: skip
         reports = Reports(
             store_failed=self._store_failed, freed=self._freed, give_back=self._give_back,
-            canceled=self._canceled, lost=self._lose, stir=self._stir,
+            canceled=self._canceled, lost=self._lose, stir=self._stir, recovered=self._recovered,
         )  # fmt: skip
         self._senders = Senders(database, self._hold, self._closer, route, reports)
         self._feeder: asyncio.Task[None] | None = None
@@ -82,6 +83,7 @@ class Worker:
         self._backlog = Backlog()
         self._expired_at_us = 0  # when `queue.expire` last ran
         self._returning: list[Lease] = []  # for the feeder to give back
+        self._repair = Repair(database, now_us)
         self._back_off_s = 0.0  # above 0 while the store fails
         self._stopping = False
         #: Set while this life is over, because another node took it for dead and recovered what it held.
@@ -117,6 +119,7 @@ class Worker:
     def relay_changed(self) -> None:
         """A provider was changed, activated or deactivated."""
         self._senders.follow(self._plan())
+        self._repair.begin()
         self.wake()
 
     def waits_for(self) -> str:
@@ -252,6 +255,11 @@ class Worker:
         if self._returning:
             returning, self._returning = self._returning, []
             await self._return(returning)
+        if self._repair.is_under_way:
+            self._closer.ride()
+            if await self._repair.step():
+                self._backlog.add_all()
+            self._stir()
         outlets = self._senders.outlets
         self._senders.follow(self._plan())
         waiting = sum(map(len, self._hold.ready)) + (_MANY if self._backlog.lanes else 0)
@@ -353,6 +361,10 @@ class Worker:
         self._returning += [lease, *self._senders.take_ready()]
         self._stir()
 
+    def _recovered(self) -> None:
+        self._repair.begin()
+        self._stir()
+
     def _lose(self, lease: Lease) -> None:
         """A write of the life that holds `lease` was refused."""
         if lease.owner == self._owner:
@@ -378,7 +390,8 @@ class Worker:
         self._wake.set()
 
     def _is_quiet(self) -> bool:
-        idle = self._resting and not self._hold.leases and not self._returning and not self._back_off_s
+        held = self._hold.leases or self._returning or self._repair.is_under_way
+        idle = self._resting and not held and not self._back_off_s
         return self.lost.is_set() or (idle and not (self._backlog.lanes and self._senders.outlets.could_send()))
 
     def _check_quiet(self) -> None:
