@@ -120,7 +120,7 @@ def test_mail_waits_for_the_right_password_and_flows_with_it(program_on: Program
     assert rotate(program_on, id, "new").status == 200
 
     found = program_on.wait_for_state(message, "accepted")
-    assert found["attempts"][-1]["opened_at"] < due_at
+    assert found["attempts"][-1]["started_at"] < due_at
 
 
 def test_the_command_line_rotates_and_shows_the_login(program: Program, guarded: Sink, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +63,9 @@ class Program:
         self.args = args
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("MAILWARD_")} | dict(env or {})
         self.log = data_dir.parent / f"{data_dir.name}.log"
-        self._reserved = [reserve(), reserve()]  # or somebody may have them between a stop and a start
-        self.http_port, self.smtp_port = (int(one.getsockname()[1]) for one in self._reserved)
+        reserved = [reserve(), reserve()]  # or somebody may have them between a stop and a start
+        weakref.finalize(self, lambda: [one.close() for one in reserved])
+        self.http_port, self.smtp_port = (int(one.getsockname()[1]) for one in reserved)
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Program:
@@ -72,8 +74,6 @@ class Program:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        for one in self._reserved:
-            one.close()
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
