@@ -64,7 +64,8 @@ class Program:
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("MAILWARD_")} | dict(env or {})
         self.log = data_dir.parent / f"{data_dir.name}.log"
         reserved = [reserve(), reserve()]  # or somebody may have them between a stop and a start
-        weakref.finalize(self, lambda: [one.close() for one in reserved])
+        for one in reserved:
+            weakref.finalize(self, one.close)
         self.http_port, self.smtp_port = (int(one.getsockname()[1]) for one in reserved)
         self._process: subprocess.Popen[bytes] | None = None
 
