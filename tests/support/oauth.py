@@ -7,7 +7,7 @@ import time
 from base64 import b64decode
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote_plus
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
@@ -22,14 +22,16 @@ WRONG_SECRET = {
 
 
 class TokenServer:
-    """Issues tokens at `url` to who knows SECRET or the newest refresh token, or asserts. Use as a context manager."""
+    """Issues tokens at `url` to who knows `secret` or the newest refresh token, or asserts. A context manager."""
 
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
         self.forms: list[dict[str, str]] = []  #: of each request that came
+        self.heads: list[tuple[str, str]] = []  #: client and secret of each that showed them in its head, decoded
         self.good: set[str] = set()  #: the tokens that a mail server takes
         self.lifetimes_s: list[int] = []  #: of the next tokens; of those after them 3600
         self.delay_s = 0.0  #: before each answer
         self.answer: tuple[int, bytes] | None = None  #: what is answered instead of judging
+        self.secret = SECRET
         self.refresh_token = REFRESH_TOKEN
         self.rotates = False
         self._lock = threading.Lock()
@@ -48,8 +50,8 @@ class TokenServer:
         self._server.shutdown()
         self._server.server_close()
 
-    def judge(self, form: dict[str, str]) -> tuple[int, bytes]:
-        """Return status and body of the answer to `form`."""
+    def judge(self, form: dict[str, str], secret: str) -> tuple[int, bytes]:
+        """Return status and body of the answer to `form` of who shows `secret`."""
         time.sleep(self.delay_s)
         with self._lock:
             self.forms.append(form)
@@ -59,7 +61,7 @@ class TokenServer:
                 if form["grant_type"] == "refresh_token":
                     if form["refresh_token"] != self.refresh_token:
                         return 400, b'{"error": "invalid_grant", "error_description": "that one was used"}'
-                elif form.get("client_secret") != SECRET:
+                elif secret != self.secret:
                     return 401, json.dumps(WRONG_SECRET).encode()
             token = f"token-{len(self.forms)}-" + "x" * 500  # too long for the line of AUTH, like Microsoft's
             self.good.add(token)
@@ -76,7 +78,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         form = {k: v[0] for k, v in parse_qs(self.rfile.read(int(self.headers["content-length"])).decode()).items()}
-        status, body = self.owner.judge(form)
+        scheme, _, encoded = self.headers.get("authorization", "").partition(" ")
+        secret = form.get("client_secret", "")
+        if scheme == "Basic":
+            client, _, secret = map(unquote_plus, b64decode(encoded).decode().partition(":"))
+            self.owner.heads.append((client, secret))
+        status, body = self.owner.judge(form, secret)
         self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))

@@ -22,7 +22,7 @@ _SIMPLE = (
     "notes",
 )
 _DEADLINES = ("connect_s", "command_s", "data_s", "final_s")
-_OAUTH = ("grant", "token_endpoint", "client_id", "key_id", "certificate_thumbprint", "subject")
+_OAUTH = ("grant", "token_endpoint", "client_id", "key_id", "certificate_thumbprint", "subject", "client_auth_method")
 _SECRETS = (opt.CLIENT_KEY, *opt.OAUTH_SECRETS)
 
 

@@ -115,7 +115,9 @@ def log_in_by(
     """
     config = config or provider.config
     before = provider.options.oauth
-    oauth = change.oauth if change is not None else before if password is None else None
+    oauth = before if password is None else None
+    if change is not None:
+        oauth = opt.meant_on_wire(change.oauth, before)
     options = replace(provider.options, oauth=oauth)
     kept = _kept(provider.secrets, before if config.host == provider.config.host else None, oauth)
     secrets = kept | dict(change.secrets if change is not None else {})

@@ -3,13 +3,14 @@
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from mailward.errors import InvalidArgument
 from mailward.transport.endpoint import parse_endpoint
 
 TLS_MODES = ("none", "starttls", "implicit", "auto")
+CLIENT_AUTH_METHODS = ("client_secret_post", "client_secret_basic")  #: RFC 7591 2
 GRANTS = ("client_credentials", "refresh_token", "private_key_jwt", "jwt_bearer")
 
 #: Names under which secrets beside the password are kept.
@@ -42,11 +43,19 @@ class OAuthOptions:
     key_id: str = ""
     certificate_thumbprint: str = ""  #: SHA-1 or SHA-256, in hex
     subject: str = ""
+    client_auth_method: str = ""  #: one of CLIENT_AUTH_METHODS; "": the first
 
     @property
     def audience(self) -> tuple[str, str]:
         """For whom its secrets are: they go to this token endpoint, as this client's, and nowhere else."""
         return self.token_endpoint, self.client_id
+
+
+def meant_on_wire(given: OAuthOptions, stored: OAuthOptions | None) -> OAuthOptions:
+    """Return what a client of ZITADEL's means by `given` where `stored` is set: its wire has not all the words."""
+    if stored is None or stored.audience != given.audience:
+        return given
+    return replace(given, client_auth_method=stored.client_auth_method)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +151,12 @@ def _check_oauth(oauth: OAuthOptions, secrets: Mapping[str, object]) -> None:
             "PROVIDER-thumb",
             "a thumbprint is a SHA-1 or SHA-256 in hex",
             pointer="/settings/oauth/certificate_thumbprint",
+        )
+    if oauth.client_auth_method and oauth.client_auth_method not in CLIENT_AUTH_METHODS:
+        raise InvalidArgument(
+            "PROVIDER-method",
+            f"a client secret is shown by one of {', '.join(CLIENT_AUTH_METHODS)}",
+            pointer="/settings/oauth/client_auth_method",
         )
     needed = _NEEDED[oauth.grant]
     if needed not in secrets:

@@ -47,6 +47,7 @@ class OAuthSettings:
     token_endpoint: str  #: an absolute https URL; http to loopback only
     client_id: str  #: of jwt_bearer: the issuer
     scopes: tuple[str, ...] = ()
+    client_auth_method: str = ""  #: "client_secret_basic"; anything else: in the form
     client_secret: SecretText | None = None
     private_key: SecretText | None = None  #: PEM, RSA or P-256
     key_id: str = ""  #: "kid" of an assertion; "" = none

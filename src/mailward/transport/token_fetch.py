@@ -15,7 +15,7 @@ from mailward.transport.http_connection import Answer
 from mailward.transport.http_opening import open_connection
 from mailward.transport.outcome import Stage
 from mailward.transport.tls import relay_context
-from mailward.transport.token_request import Granted, read_answer, request_body
+from mailward.transport.token_request import Granted, authorization, read_answer, request_body
 from mailward.transport.trouble import Trouble, local
 
 _ANSWER_BYTES = 256 * 1024  # tokens with many claims have tens of kilobytes
@@ -34,9 +34,10 @@ async def fetch(settings: RelaySettings, refresh_token: SecretText | None, check
         body = await asyncio.to_thread(request_body, oauth, refresh_token, now_s=int(time.time()), nonce=uuid4().hex)
     except ValueError as error:
         raise local(Stage.AUTH, "token_refused", "4.7.0", f"no token can be asked for: {error}") from None
-    secrets = [secret for secret in (oauth.client_secret, refresh_token) if secret]
+    by_head = authorization(oauth)
+    secrets = [secret for secret in (oauth.client_secret, refresh_token, by_head) if secret]
     try:
-        answer = await _post(settings, endpoint, body, check)
+        answer = await _post(settings, endpoint, by_head, body, check)
         return read_answer(answer.status, answer.body, secrets)
     except Trouble as trouble:
         code = trouble.code if trouble.stage is Stage.AUTH else "token_unavailable"
@@ -44,7 +45,9 @@ async def fetch(settings: RelaySettings, refresh_token: SecretText | None, check
         raise local(Stage.AUTH, code, trouble.reply.enhanced, words, trouble.advice) from None
 
 
-async def _post(settings: RelaySettings, endpoint: Endpoint, body: bytes, check: egress.AddressCheck) -> Answer:
+async def _post(
+    settings: RelaySettings, endpoint: Endpoint, by_head: SecretText | None, body: bytes, check: egress.AddressCheck
+) -> Answer:
     async def context() -> ssl.SSLContext:
         # The CAs are for all hosts of a provider; pins and client certificate are for its mail server.
         return await asyncio.to_thread(relay_context, replace(settings, pins=(), client_key=None))
@@ -61,6 +64,7 @@ async def _post(settings: RelaySettings, endpoint: Endpoint, body: bytes, check:
             f"Host: {endpoint.authority}",
             f"User-Agent: mailward/{version('mailward')}",
             "Accept: application/json",
+            *([f"Authorization: {by_head.reveal()}"] if by_head else []),
             "Content-Type: application/x-www-form-urlencoded",
             f"Content-Length: {len(body)}",
             "Connection: close\r\n\r\n",

@@ -2,10 +2,11 @@
 
 import json
 import re
+from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote_plus, urlencode
 
 from mailward import jwt
 from mailward.secretbox import SecretText
@@ -58,7 +59,7 @@ def _grant(oauth: OAuthSettings, refresh_token: SecretText | None, now_s: int, n
 
 def _client(oauth: OAuthSettings, now_s: int, nonce: str) -> Iterator[tuple[str, str]]:
     """Yield who asks. An assertion for jwt_bearer says so already."""
-    if oauth.grant == "jwt_bearer":
+    if oauth.grant == "jwt_bearer" or authorization(oauth) is not None:  # RFC 6749 2.3: one way in each request
         return
     yield "client_id", oauth.client_id
     if oauth.private_key:
@@ -66,6 +67,19 @@ def _client(oauth: OAuthSettings, now_s: int, nonce: str) -> Iterator[tuple[str,
         yield "client_assertion", _assertion(oauth, oauth.client_id, now_s, nonce, {})
     elif oauth.client_secret:
         yield "client_secret", oauth.client_secret.reveal()
+
+
+def authorization(oauth: OAuthSettings) -> SecretText | None:
+    """Return the value of Authorization that says who asks, None where the form says so (RFC 6749 2.3.1)."""
+    if (
+        oauth.client_auth_method != "client_secret_basic"
+        or oauth.client_secret is None
+        or oauth.private_key is not None
+    ):
+        return None
+    # Both are encoded as in a form first, so that the colon between them is the only one.
+    pair = f"{quote_plus(oauth.client_id)}:{quote_plus(oauth.client_secret.reveal())}"
+    return SecretText("Basic " + b64encode(pair.encode()).decode())
 
 
 def _assertion(oauth: OAuthSettings, subject: str, now_s: int, nonce: str, more: dict[str, Any]) -> str:

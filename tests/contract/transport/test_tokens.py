@@ -210,6 +210,19 @@ async def test_a_refresh_token_that_cannot_be_stored_is_used_all_the_same_and_st
         await until(lambda: store.token == SecretText("refresh-2"))
 
 
+async def test_a_client_secret_goes_into_the_head_where_that_is_set(server: TokenServer, tokens: Tokens) -> None:
+    """Both parts encoded as in a form, so that a colon in them is none between them (RFC 6749 2.3.1)."""
+    server.secret = "s:cr%t +ü"
+    relay = settings(
+        server, client_id="me:too", client_secret=SecretText(server.secret), client_auth_method="client_secret_basic"
+    )
+
+    await tokens.get(relay)
+
+    assert server.heads == [("me:too", server.secret)]
+    assert server.forms == [{"grant_type": "client_credentials"}]
+
+
 # --- when a token is fetched
 
 

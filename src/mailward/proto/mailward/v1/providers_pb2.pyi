@@ -342,6 +342,7 @@ class OAuth(_message.Message):
     HAS_CLIENT_SECRET_FIELD_NUMBER: _builtins.int
     HAS_REFRESH_TOKEN_FIELD_NUMBER: _builtins.int
     HAS_PRIVATE_KEY_FIELD_NUMBER: _builtins.int
+    CLIENT_AUTH_METHOD_FIELD_NUMBER: _builtins.int
     grant: _builtins.str
     """"client_credentials", "refresh_token", "private_key_jwt" (client credentials, the client known by a signed
     assertion, RFC 7523 2.2) or "jwt_bearer" (RFC 7523 2.1, as Google's service accounts use it). Empty: no token, log
@@ -363,6 +364,10 @@ class OAuth(_message.Message):
     """Shown only."""
     has_private_key: _builtins.bool
     """Shown only."""
+    client_auth_method: _builtins.str
+    """How a client secret is shown to the token endpoint, by the names of RFC 7591: "client_secret_post", in the form, or
+    "client_secret_basic", in the head (RFC 6749 2.3.1). Empty: in the form.
+    """
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -378,10 +383,11 @@ class OAuth(_message.Message):
         has_client_secret: _builtins.bool = ...,
         has_refresh_token: _builtins.bool = ...,
         has_private_key: _builtins.bool = ...,
+        client_auth_method: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_thumbprint", b"certificate_thumbprint", "client_id", b"client_id", "grant", b"grant", "has_client_secret", b"has_client_secret", "has_private_key", b"has_private_key", "has_refresh_token", b"has_refresh_token", "key_id", b"key_id", "scopes", b"scopes", "subject", b"subject", "token_endpoint", b"token_endpoint"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_thumbprint", b"certificate_thumbprint", "client_auth_method", b"client_auth_method", "client_id", b"client_id", "grant", b"grant", "has_client_secret", b"has_client_secret", "has_private_key", b"has_private_key", "has_refresh_token", b"has_refresh_token", "key_id", b"key_id", "scopes", b"scopes", "subject", b"subject", "token_endpoint", b"token_endpoint"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -584,28 +590,54 @@ Global___TestFailure: _TypeAlias = TestFailure  # noqa: Y015
 
 @_typing.final
 class RotateProviderSecretRequest(_message.Message):
+    """Exactly one of the secrets is given: the new one."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ID_FIELD_NUMBER: _builtins.int
     PASSWORD_FIELD_NUMBER: _builtins.int
     WITHOUT_LOGIN_FIELD_NUMBER: _builtins.int
+    OAUTH_CLIENT_SECRET_FIELD_NUMBER: _builtins.int
+    OAUTH_REFRESH_TOKEN_FIELD_NUMBER: _builtins.int
+    OAUTH_PRIVATE_KEY_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_THUMBPRINT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     password: _builtins.str
-    """The new one."""
     without_login: _builtins.bool
     """Promote it unverified, where the server does not know it yet."""
+    oauth_client_secret: _builtins.str
+    oauth_refresh_token: _builtins.str
+    oauth_private_key: _builtins.str
+    """PEM, RSA or P-256."""
+    key_id: _builtins.str
+    """As in OAuth, of the new private key; absent: as before."""
+    certificate_thumbprint: _builtins.str
+    """As in OAuth, of the new private key; absent: as before."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         password: _builtins.str = ...,
         without_login: _builtins.bool = ...,
+        oauth_client_secret: _builtins.str = ...,
+        oauth_refresh_token: _builtins.str = ...,
+        oauth_private_key: _builtins.str = ...,
+        key_id: _builtins.str | None = ...,
+        certificate_thumbprint: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_certificate_thumbprint", b"_certificate_thumbprint", "_key_id", b"_key_id", "certificate_thumbprint", b"certificate_thumbprint", "key_id", b"key_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "password", b"password", "without_login", b"without_login"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_certificate_thumbprint", b"_certificate_thumbprint", "_key_id", b"_key_id", "certificate_thumbprint", b"certificate_thumbprint", "id", b"id", "key_id", b"key_id", "oauth_client_secret", b"oauth_client_secret", "oauth_private_key", b"oauth_private_key", "oauth_refresh_token", b"oauth_refresh_token", "password", b"password", "without_login", b"without_login"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__certificate_thumbprint: _TypeAlias = _typing.Literal["certificate_thumbprint"]  # noqa: Y015
+    _WhichOneofArgType__certificate_thumbprint: _TypeAlias = _typing.Literal["_certificate_thumbprint", b"_certificate_thumbprint"]  # noqa: Y015
+    _WhichOneofReturnType__key_id: _TypeAlias = _typing.Literal["key_id"]  # noqa: Y015
+    _WhichOneofArgType__key_id: _TypeAlias = _typing.Literal["_key_id", b"_key_id"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__certificate_thumbprint) -> _WhichOneofReturnType__certificate_thumbprint | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__key_id) -> _WhichOneofReturnType__key_id | None: ...
 
 Global___RotateProviderSecretRequest: _TypeAlias = RotateProviderSecretRequest  # noqa: Y015
 
