@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.canaries import betrayed, rows_of
+from tests.support.cluster import LONG_S, Cluster
+from tests.support.databases import new_postgres_url
 from tests.support.oauth import REFRESH_TOKEN, SECRET, USER, TokenServer, TokenSink
+from tests.support.postgres import PostgresServer
 from tests.support.program import Program
 from tests.support.waiting import wait_until
 
@@ -46,8 +50,8 @@ def add(program: Program, provider: dict[str, Any]) -> str:
     return id
 
 
-def send(program: Program) -> str:
-    answer = program.request("POST", "/v1/messages", MAIL)
+def send(program: Program, token: str | None = None) -> str:
+    answer = program.request("POST", "/v1/messages", MAIL, token=token)
     assert answer.status == 202, answer.body
     return str(answer.json["id"])
 
@@ -160,3 +164,29 @@ def test_a_stored_client_secret_is_tried_with_what_it_is_stored_with_alone(
         changed = program.request("PUT", f"/admin/v1/email/smtp/{id}", provider | {"xoauth2": auth})
         assert changed.status == 400 and "oauth_client_secret" in changed.json["message"]
         assert elsewhere.forms == []
+
+
+def test_two_nodes_share_a_refresh_token_that_the_server_takes_once(
+    tmp_path: Path, tokens: TokenServer, mailbox: TokenSink, postgres_server: PostgresServer
+) -> None:
+    """Each wants a token of its own every second or two; what the server gave one, the other goes on with."""
+    tokens.rotates, tokens.delay_s, tokens.lifetimes_s = True, 0.1, [4] * 100
+    cluster = Cluster(tmp_path, new_postgres_url(postgres_server), LONG_S)
+    with cluster.stack:
+        nodes = [cluster.node(name) for name in ("first", "second")]
+        id = nodes[0].add_relay(mailbox.address, activate=False, user=USER)
+        oauth = {"grant": "refresh_token", "token_endpoint": tokens.url, "client_id": "client"}
+        settings = {"settings": {"oauth": oauth}, "oauth_refresh_token": REFRESH_TOKEN}
+        assert nodes[0].request("PATCH", f"/mailward/v1/providers/{id}", settings).status == 200
+        nodes[0].request("POST", f"/admin/v1/smtp/{id}/_activate", {})
+
+        wait_until(lambda: len(tokens.forms) >= 6)
+        for node in nodes:
+            nodes[0].wait_for_state(send(node, nodes[0].owner), "accepted")
+        metrics = [node.request("GET", "/metrics", token="").body.decode() for node in nodes]
+
+    used = [form["refresh_token"] for form in tokens.forms]
+    assert used == [REFRESH_TOKEN, *(f"refresh-{n}" for n in range(1, len(used)))]
+    for text in metrics:
+        assert f'mailward_oauth_token_fetches_total{{provider="{id}",result="issued"}}' in text
+        assert 'result="failed"' not in text

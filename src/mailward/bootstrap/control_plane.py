@@ -55,7 +55,7 @@ async def control_plane(settings: Settings, store: Store, ids: IdSource) -> Asyn
         domains=_domains(settings),
     )
     check = address_check(settings.egress_deny)
-    tokens = Tokens(StoredRefreshTokens(providers, SYSTEM), check=check)
+    tokens = Tokens(StoredRefreshTokens(providers, database, now_us, SYSTEM), check=check)
     login = partial(smtp.login, check=check, tokens=tokens)
     tests = ProviderTests(providers, partial(smtp.test, check=check, tokens=tokens), new_id=ids, now_us=now_us)
     instance_settings = InstanceSettings(database, instance=instance, now_us=now_us)

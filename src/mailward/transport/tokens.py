@@ -15,6 +15,7 @@ from mailward.transport import egress
 from mailward.transport.base import OAuthSettings, RelaySettings
 from mailward.transport.outcome import Stage
 from mailward.transport.token_fetch import fetch
+from mailward.transport.token_request import Granted
 from mailward.transport.trouble import Trouble, local
 
 _LOOK_S = 1.0  # how often `keep_fresh` looks
@@ -22,11 +23,25 @@ _LEAD_S = 300.0  # a token is renewed this long before its end, or in the last q
 _MARGIN_S = 30.0  # a token is not used so shortly before its end, or in the last tenth of a shorter life
 _YOUNG_S = 30.0  # of a token younger than this, it is not the age that a server minds
 _PATIENCE_S = 5.0  # a failure is everybody's answer for this long, so that a queue does not storm the endpoint
+_FETCH_S = 60.0  # a fetch with a refresh token is given up then; see refresh_tokens._TURN_US
+_TURN_PATIENCE_S, _TURN_LOOK_S = 30.0, 0.2  # how long another process's turn is waited for, and how often it is looked
 _RETRY_S, _RETRY_LIMIT_S = 10.0, 300.0  # between attempts of `keep_fresh`, doubling
 
 
 class RefreshTokens(Protocol):
-    """Where refresh tokens live. Other nodes, and operators, replace them too."""
+    """Where refresh tokens live. Other nodes, and operators, replace them too.
+
+    A server may take a refresh token only once, and revoke all that came of it when it is shown again; so whoever uses
+    one has the turn from the reading of it until its successor is stored.
+    """
+
+    async def take_turn(self, id: ProviderId) -> bool:
+        """Tell whether it is this process's turn; others wait until `end_turn`. Raises MailwardError."""
+        ...
+
+    async def end_turn(self, id: ProviderId) -> None:
+        """Let others have the turn. Raises MailwardError."""
+        ...
 
     async def read(self, id: ProviderId) -> SecretText | None:
         """Return the one of `id`, None when it has none. Raises MailwardError."""
@@ -132,6 +147,7 @@ class Tokens:
         while True:
             for id, (old, new) in list(self._unsaved.items()):
                 await self._save(id, old, new)
+                await self._end_turn(id)
             for settings in wanted():
                 entry, now = self._entry(settings), self._clock()
                 if (entry.token is None or entry.token.is_due(now)) and entry.may_retry(now):
@@ -171,15 +187,50 @@ class Tokens:
             entry.fetching = None
 
     async def _ask(self, settings: RelaySettings) -> Token:
-        id, refresh_token = settings.provider_id, None
         if settings.oauth is not None and settings.oauth.grant == "refresh_token":
-            refresh_token = await self._refresh_token(id)
-        granted = await fetch(settings, refresh_token, self._check)
-        if refresh_token and granted.refresh_token and granted.refresh_token != refresh_token:
-            stored, _ = self._unsaved.get(id, (refresh_token, None))
-            await self._save(id, stored, granted.refresh_token)
+            granted = await self._refresh(settings)
+        else:
+            granted = await fetch(settings, None, self._check)
         now = self._clock()
         return Token(granted.access_token, now, now + granted.lifetime_s)
+
+    async def _refresh(self, settings: RelaySettings) -> Granted:
+        id = settings.provider_id
+        await self._take_turn(id)
+        try:
+            refresh_token = await self._refresh_token(id)
+            try:
+                async with asyncio.timeout(_FETCH_S):
+                    granted = await fetch(settings, refresh_token, self._check)
+            except TimeoutError:
+                words = f"no token within {_FETCH_S:g} s"
+                raise local(Stage.AUTH, "token_unavailable", "4.4.2", words) from None
+            if refresh_token and granted.refresh_token and granted.refresh_token != refresh_token:
+                stored, _ = self._unsaved.get(id, (refresh_token, None))
+                await self._save(id, stored, granted.refresh_token)
+            return granted
+        finally:
+            await self._end_turn(id)
+
+    async def _take_turn(self, id: ProviderId) -> None:
+        try:
+            async with asyncio.timeout(_TURN_PATIENCE_S):
+                while True:
+                    if await self._refresh_tokens.take_turn(id):
+                        return
+                    await asyncio.sleep(_TURN_LOOK_S)  # Another process has it.
+        except TimeoutError:
+            words = "another node uses the refresh token, or died doing so less than two minutes ago"
+            raise local(Stage.AUTH, "token_unavailable", "4.3.0", words) from None
+        except MailwardError as error:
+            if id not in self._unsaved:  # Otherwise we have one that nobody else knows.
+                raise local(Stage.AUTH, "token_unavailable", "4.3.0", f"no refresh token: {error.message}") from None
+
+    async def _end_turn(self, id: ProviderId) -> None:
+        """End it, unless what others would read is used up. When that fails, it ends by itself."""
+        if id not in self._unsaved:
+            with contextlib.suppress(MailwardError):
+                await self._refresh_tokens.end_turn(id)
 
     async def _refresh_token(self, id: ProviderId) -> SecretText | None:
         if id in self._unsaved:

@@ -137,14 +137,14 @@ async def test_a_login_by_token_has_its_secrets_sealed(providers: Providers, dat
 
 
 async def test_a_refresh_token_that_is_replaced_stays_sealed_and_disturbs_nothing(
-    providers: Providers, extension: Extension, database: Database
+    providers: Providers, extension: Extension, database: Database, clock: Clock
 ) -> None:
     added = await providers.add_smtp(smtp(), OLD, EDITOR)
     await providers.activate(added.id, EDITOR)
     oauth = replace(OAUTH, grant="refresh_token")
     await extension.configure(added.id, {"oauth": oauth}, {REFRESH_TOKEN: SecretText("canary-0")}, EDITOR)
     before = (await providers.plan())[1]
-    tokens = StoredRefreshTokens(providers, EDITOR)
+    tokens = StoredRefreshTokens(providers, database, clock, EDITOR)
 
     await tokens.replace(added.id, SecretText("canary-0"), SecretText("canary-1"))
     await tokens.replace(added.id, SecretText("canary-0"), SecretText("canary-2"))  # Somebody was faster.
@@ -157,6 +157,22 @@ async def test_a_refresh_token_that_is_replaced_stays_sealed_and_disturbs_nothin
     assert "canary" not in repr(stored)
     await database.write(projections.rebuild, (EmailProvidersProjection(),))
     assert await database.read(rows) == stored
+
+
+async def test_processes_use_a_refresh_token_in_turns(providers: Providers, database: Database, clock: Clock) -> None:
+    """One that ended without a word holds up the others for two minutes."""
+    here, there = (StoredRefreshTokens(providers, database, clock, EDITOR) for _ in range(2))
+    assert await here.take_turn(UNKNOWN)
+    assert await here.take_turn(UNKNOWN)
+    assert not await there.take_turn(UNKNOWN)
+
+    await there.end_turn(UNKNOWN)  # It has none to end.
+    assert not await there.take_turn(UNKNOWN)
+    await here.end_turn(UNKNOWN)
+    assert await there.take_turn(UNKNOWN)
+
+    clock.us += 120_000_000
+    assert await here.take_turn(UNKNOWN)
 
 
 async def test_a_key_that_could_sign_no_assertion_is_refused(

@@ -13,6 +13,7 @@ from mailward.ids import ProviderId
 from mailward.message.envelope import Envelope
 from mailward.secretbox import SecretText
 from mailward.transport import egress, smtp
+from mailward.transport import tokens as tokens_module
 from mailward.transport.base import OAuthSettings, RelaySettings, TlsMode
 from mailward.transport.outcome import Accepted, Deferred, Fault, Stage
 from mailward.transport.pool import SmtpTransport
@@ -43,6 +44,19 @@ class Store:
         self.token = SecretText(REFRESH_TOKEN)
         self.is_down = False
         self.saves = 0
+        self.holder: object = None  #: who has the turn
+
+    async def take_turn(self, id: ProviderId) -> bool:
+        return self.give_turn(self)
+
+    async def end_turn(self, id: ProviderId) -> None:
+        self.holder = None
+
+    def give_turn(self, process: object) -> bool:
+        if self.holder not in (None, process):
+            return False
+        self.holder = process
+        return True
 
     async def read(self, id: ProviderId) -> SecretText | None:
         return self.token
@@ -53,6 +67,17 @@ class Store:
             raise Unavailable("TEST-down", "the store is down")
         if self.token == old:
             self.token = new
+
+
+class Elsewhere(Store):
+    """The same store, as another process sees it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.read, self.replace, self.end_turn = store.read, store.replace, store.end_turn  # type: ignore[method-assign]
+
+    async def take_turn(self, id: ProviderId) -> bool:
+        return self._store.give_turn(self)
 
 
 @pytest.fixture
@@ -208,6 +233,35 @@ async def test_a_refresh_token_that_cannot_be_stored_is_used_all_the_same_and_st
     store.is_down = False
     async with kept_fresh(tokens, relay):
         await until(lambda: store.token == SecretText("refresh-2"))
+
+
+async def test_two_processes_never_use_a_refresh_token_twice(
+    server: TokenServer, tokens: Tokens, store: Store, clock: Clock
+) -> None:
+    """A server that sees one again may take it for stolen, and revoke all that came of it."""
+    server.rotates, server.delay_s = True, 0.05
+    relay = settings(server, grant="refresh_token", client_secret=None)
+    both = [tokens, Tokens(Elsewhere(store), clock=clock)]
+
+    for _ in range(3):
+        await asyncio.gather(*(one.get(relay) for one in both))
+        clock.s += 3600
+
+    used = [form["refresh_token"] for form in server.forms]
+    assert used == [REFRESH_TOKEN, *(f"refresh-{n}" for n in range(1, 6))]
+    assert store.token == SecretText("refresh-6")
+
+
+async def test_a_turn_that_does_not_come_is_waited_for_no_longer_than_it_helps(
+    server: TokenServer, tokens: Tokens, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens_module, "_TURN_PATIENCE_S", 0.1)
+    store.holder = "a process that died"
+
+    with pytest.raises(Trouble, match="another node") as caught:
+        await tokens.get(settings(server, grant="refresh_token", client_secret=None))
+
+    assert (caught.value.code, server.forms) == ("token_unavailable", [])
 
 
 async def test_a_client_secret_goes_into_the_head_where_that_is_set(server: TokenServer, tokens: Tokens) -> None:

@@ -44,6 +44,13 @@ CREATE UNIQUE INDEX email_providers_active ON email_providers (instance) WHERE s
 
 CREATE INDEX email_providers_failover ON email_providers (instance, failover_rank) WHERE failover_rank IS NOT NULL;
 
+-- Who asks for a token with a refresh token now. A server may take one only once, so nodes take turns.
+CREATE TABLE refresh_token_turns (
+    provider_id TEXT NOT NULL PRIMARY KEY,
+    holder      TEXT NOT NULL,   -- a process
+    until_us    INTEGER NOT NULL -- from then on it is taken for dead
+);
+
 -- So that a list need not count.
 CREATE TABLE email_provider_totals (
     instance TEXT NOT NULL PRIMARY KEY,
