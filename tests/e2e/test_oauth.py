@@ -1,5 +1,6 @@
 """Mail by the built program to a provider that is logged in to by token."""
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.canaries import betrayed, rows_of
+from tests.support.certificates import make_certificates
 from tests.support.cluster import LONG_S, Cluster
 from tests.support.databases import new_postgres_url
 from tests.support.oauth import REFRESH_TOKEN, SECRET, USER, TokenServer, TokenSink
@@ -190,3 +192,51 @@ def test_two_nodes_share_a_refresh_token_that_the_server_takes_once(
     for text in metrics:
         assert f'mailward_oauth_token_fetches_total{{provider="{id}",result="issued"}}' in text
         assert 'result="failed"' not in text
+
+
+def test_the_command_line_sets_a_login_by_token_and_rotates_its_secret(
+    program: Program, tokens: TokenServer, mailbox: TokenSink, tmp_path: Path
+) -> None:
+    id = program.add_relay(mailbox.address, activate=False, user=USER)
+    remote = ["--url", f"http://127.0.0.1:{program.http_port}", "--token-file", str(program.data_dir / "owner.token")]
+    login = ["--grant", "client_credentials", "--token-endpoint", tokens.url, "--client-id", "client"]
+    login += ["--scope", "mail.send", "--client-auth-method", "client_secret_basic"]
+    secret = tmp_path / "secret"
+    secret.write_text(f"{SECRET}\n")
+
+    done = program.run("provider", "set-oauth", id, *login, "--client-secret-file", str(secret), *remote)
+
+    assert done.returncode == 0, done.stderr
+    assert program.run("provider", "test", id, "--to", "ada@example.net", *remote).returncode == 0
+    assert tokens.heads[-1] == ("client", SECRET)
+
+    rotate = ["provider", "rotate", id, "--client-secret-file", "-", *remote]
+    refused = program.run(*rotate, input="next\n")
+    tokens.secret = "next"
+    rotated = program.run(*rotate, input="next\n")
+    by_password = program.run("provider", "rotate", id, "--password-file", str(secret), *remote)
+
+    assert (refused.returncode, rotated.returncode, by_password.returncode) == (6, 0, 1)
+    assert "AADSTS7000215" in refused.stderr and "nothing was changed" in refused.stderr
+    assert "ok  auth" in rotated.stdout and "The new one is in use." in rotated.stderr
+    assert "oauth_client_secret" in by_password.stderr
+    program.request("POST", f"/admin/v1/smtp/{id}/_activate", {})
+    program.wait_for_state(send(program), "accepted")
+
+
+def test_a_google_key_file_sets_a_login_as_it_stands(
+    program: Program, tokens: TokenServer, mailbox: TokenSink, tmp_path: Path
+) -> None:
+    pem = make_certificates(tmp_path).server.read_text()
+    key = {"token_uri": tokens.url, "client_email": "app@project.example", "private_key_id": "k1", "private_key": pem}
+    (tmp_path / "key.json").write_text(json.dumps(key))
+    (tmp_path / "other.json").write_text("[]")
+    id = program.add_relay(mailbox.address, activate=False, user=USER)
+    remote = ["--url", f"http://127.0.0.1:{program.http_port}", "--token-file", str(program.data_dir / "owner.token")]
+
+    command = ["provider", "set-oauth", id, "--subject", USER, *remote, "--service-account-file"]
+    done, wrong = (program.run(*command, str(tmp_path / name)) for name in ("key.json", "other.json"))
+
+    assert (done.returncode, wrong.returncode) == (0, 2), done.stderr
+    assert program.run("provider", "test", id, "--to", "ada@example.net", *remote).returncode == 0
+    assert "assertion" in tokens.forms[-1]

@@ -3,8 +3,10 @@
 from typing import Any
 
 from mailward.api.convert import timestamp
+from mailward.errors import InvalidArgument
 from mailward.proto.mailward.v1 import providers_pb2 as proto
 from mailward.provider import options as opt
+from mailward.provider.extension import TokenSecret
 from mailward.provider.options import OAuthOptions, Options, tls_of
 from mailward.provider.presets import Preset
 from mailward.provider.queries import HTTPSettings, ProviderView
@@ -23,6 +25,7 @@ _SIMPLE = (
 )
 _DEADLINES = ("connect_s", "command_s", "data_s", "final_s")
 _OAUTH = ("grant", "token_endpoint", "client_id", "key_id", "certificate_thumbprint", "subject", "client_auth_method")
+_KEY_NAMES = ("key_id", "certificate_thumbprint")
 _SECRETS = (opt.CLIENT_KEY, *opt.OAUTH_SECRETS)
 
 
@@ -40,11 +43,31 @@ def changes(request: proto.UpdateProviderRequest) -> tuple[dict[str, Any], dict[
     return options, {name: SecretText(text) if text else None for name, text in given.items()}
 
 
+def new_secret(request: proto.RotateProviderSecretRequest) -> SecretText | TokenSecret:
+    """Return the password or the secret of a login by token that `request` gives. Raises InvalidArgument."""
+    given = {name: text for name in ("password", *opt.OAUTH_SECRETS) if (text := getattr(request, name))}
+    if len(given) != 1:
+        words = f"give one new secret: password, {', '.join(opt.OAUTH_SECRETS)}"
+        raise InvalidArgument("PROVIDER-onesecret", words, pointer="/password")
+    [(name, text)] = given.items()
+    names = {field.name: value for field, value in request.ListFields() if field.name in _KEY_NAMES}
+    if names and name != opt.PRIVATE_KEY:
+        words = "key id and certificate thumbprint are those of a private key"
+        raise InvalidArgument("PROVIDER-nokey", words, pointer=f"/{next(iter(names))}")
+    if "certificate_thumbprint" in names:
+        names["certificate_thumbprint"] = _hex(names["certificate_thumbprint"])
+    return SecretText(text) if name == "password" else TokenSecret(name=name, secret=SecretText(text), names=names)
+
+
+def _hex(thumbprint: str) -> str:
+    return thumbprint.replace(":", "")
+
+
 def _oauth(given: proto.OAuth) -> OAuthOptions | None:
     if not given.grant:
         return None
     values = {name: getattr(given, name) for name in _OAUTH}
-    values["certificate_thumbprint"] = values["certificate_thumbprint"].replace(":", "")
+    values["certificate_thumbprint"] = _hex(values["certificate_thumbprint"])
     return OAuthOptions(**values, scopes=tuple(given.scopes))
 
 

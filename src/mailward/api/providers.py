@@ -61,13 +61,13 @@ class ProviderMethods:
     async def rotate_provider_secret(
         self, request: proto.RotateProviderSecretRequest, call: Call
     ) -> proto.RotateProviderSecretResponse:
-        """Replace the password once it has proved to work."""
-        done = await self._extension.rotate(
-            ProviderId(request.id),
-            SecretText(request.password),
-            call.caller.user_id,
-            verified=not request.without_login,
-        )
+        """Replace a secret once it has proved to work."""
+        id, editor, verified = ProviderId(request.id), call.caller.user_id, not request.without_login
+        new = convert.new_secret(request)
+        if isinstance(new, SecretText):
+            done = await self._extension.rotate(id, new, editor, verified=verified)
+        else:
+            done = await self._extension.rotate_token_secret(id, new, editor, verified=verified)
         response = proto.RotateProviderSecretResponse()
         if done.login is not None:
             response.login.CopyFrom(convert.report(done.login))

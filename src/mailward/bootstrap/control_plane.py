@@ -19,9 +19,10 @@ from mailward.provider.testing import ProviderTests
 from mailward.settings.commands import InstanceSettings
 from mailward.store import Store, now_us, secret_box
 from mailward.transport import smtp
-from mailward.transport.base import Deadlines
+from mailward.transport.base import Deadlines, RelaySettings
 from mailward.transport.policy import address_check
-from mailward.transport.tokens import Tokens
+from mailward.transport.report import Report
+from mailward.transport.tokens import RefreshTokens, Tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,10 @@ async def control_plane(settings: Settings, store: Store, ids: IdSource) -> Asyn
     check = address_check(settings.egress_deny)
     tokens = Tokens(StoredRefreshTokens(providers, database, now_us, SYSTEM), check=check)
     login = partial(smtp.login, check=check, tokens=tokens)
+
+    async def login_with(relay: RelaySettings, refresh_tokens: RefreshTokens) -> Report:
+        return await smtp.login(relay, check=check, tokens=Tokens(refresh_tokens, check=check))
+
     tests = ProviderTests(providers, partial(smtp.test, check=check, tokens=tokens), new_id=ids, now_us=now_us)
     instance_settings = InstanceSettings(database, instance=instance, now_us=now_us)
     await instance_settings.start(SYSTEM)
@@ -66,7 +71,7 @@ async def control_plane(settings: Settings, store: Store, ids: IdSource) -> Asyn
             accounts=Accounts(database, secrets, access, ids, now_us),
             settings=instance_settings,
             providers=providers,
-            extension=Extension(providers, tests, login),
+            extension=Extension(providers, tests, login, login_with),
             tests=tests,
             login=login,
             tokens=tokens,

@@ -6,7 +6,7 @@ from typing import assert_never
 from mailward.errors import FailedPrecondition, InvalidArgument, NotFound
 from mailward.ids import ProviderId
 from mailward.provider import configuring, hostport
-from mailward.provider.configuring import Configure, OAuthChange, RotatePassword, RotateRefreshToken
+from mailward.provider.configuring import Configure, OAuthChange, RotatePassword, RotateRefreshToken, RotateTokenSecret
 from mailward.provider.events import (
     Event,
     FailoverSet,
@@ -125,6 +125,7 @@ Command = (
     | ChangeSMTP
     | ChangePassword
     | RotatePassword
+    | RotateTokenSecret
     | RotateRefreshToken
     | Configure
     | AddHTTP
@@ -151,6 +152,8 @@ def decide(state: EmailProviders, command: Command) -> list[Event]:
             return change_password(state, command)
         case RotatePassword():
             return configuring.rotate_password(state, command)
+        case RotateTokenSecret():
+            return configuring.rotate_token_secret(state, command)
         case RotateRefreshToken():
             return configuring.rotate_refresh_token(state, command)
         case Configure():

@@ -55,6 +55,17 @@ class RotatePassword:
 
 
 @dataclass(frozen=True, slots=True)
+class RotateTokenSecret:
+    """Replace a secret with which an SMTP provider's tokens are fetched, and perhaps what names it there."""
+
+    id: ProviderId
+    name: str  #: as in provider/options.py
+    secret: Sealed
+    oauth: OAuthOptions  #: from now on
+    entered_for: tuple[str, bool, str, OAuthOptions | None]  #: host, tls, user, login by token when it proved itself
+
+
+@dataclass(frozen=True, slots=True)
 class RotateRefreshToken:
     """Store the refresh token that the authorisation server gave in place of `old`."""
 
@@ -87,11 +98,27 @@ def rotate_password(state: EmailProviders, command: RotatePassword) -> list[Even
     if not provider.config.user:
         raise FailedPrecondition("PROVIDER-nouser", "the provider has no user, so it needs no password")
     if provider.options.oauth is not None:
-        raise FailedPrecondition("PROVIDER-token", "the provider logs in by token; switch that off for a password")
+        words = (
+            f"the provider logs in by token: rotate {', '.join(opt.OAUTH_SECRETS)}, or switch that off for a password"
+        )
+        raise FailedPrecondition("PROVIDER-token", words)
     if command.entered_for != (provider.config.host, provider.config.tls, provider.config.user):
         words = "host, TLS mode or user were changed meanwhile, so the password was not: rotate again"
         raise FailedPrecondition("PROVIDER-meanwhile", words)
     return [SMTPPasswordChanged(command.id, command.password)]
+
+
+def rotate_token_secret(state: EmailProviders, command: RotateTokenSecret) -> list[Event]:
+    """Decide a new secret for fetching tokens; the old one is forgotten. Raises NotFound, FailedPrecondition."""
+    provider = smtp_provider(state, command.id)
+    config = provider.config
+    if command.entered_for != (config.host, config.tls, config.user, provider.options.oauth):
+        words = "host, TLS mode, user or the login by token were changed meanwhile, so the secret was not: rotate again"
+        raise FailedPrecondition("PROVIDER-moved", words)
+    options = replace(provider.options, oauth=command.oauth)
+    secrets = {**provider.secrets, command.name: command.secret}
+    _check(options, secrets, config.user)
+    return [ProviderConfigured(id=command.id, options=options, secrets=secrets)]
 
 
 def rotate_refresh_token(state: EmailProviders, command: RotateRefreshToken) -> list[Event]:

@@ -14,6 +14,7 @@ from mailward.provider import relay
 from mailward.provider.aggregate import BLANK
 from mailward.provider.commands import Providers
 from mailward.provider.configuring import TokenLogin
+from mailward.provider.options import OAuthOptions
 from mailward.provider.queries import StoredRelay
 from mailward.secretbox import SecretText
 from mailward.transport.base import Deadlines, RelaySettings, TlsMode
@@ -133,6 +134,15 @@ class ProviderTests:
         """
         settings = self._stored_settings(replace(found, password=None, bound_to=None))
         return replace(settings, user=found.user, password=password, oauth=None)
+
+    def token_settings(self, found: StoredRelay, oauth: OAuthOptions, name: str, secret: SecretText) -> RelaySettings:
+        """Return what it takes to log in to a stored SMTP provider by a token fetched with another `secret`.
+
+        `name`: as in provider/options.py; a refresh token is not among the settings. Raises SecretError, BadHost.
+        """
+        settings = self._stored_settings(replace(found, options=replace(found.options, oauth=oauth)))
+        secrets = {**self._providers.open_secrets(found), name: secret}
+        return relay.by_token(settings, found.user, oauth, secrets, revision=found.sequence)
 
     async def smtp_provider(self, id: ProviderId) -> StoredRelay:
         """Return the stored SMTP provider `id`. Raises NotFound."""

@@ -36,7 +36,7 @@ class RefreshTokens(Protocol):
     """
 
     async def take_turn(self, id: ProviderId) -> bool:
-        """Tell whether it is this process's turn; others wait until `end_turn`. Raises MailwardError."""
+        """Take the turn, and tell whether that went well; others wait until `end_turn`. Raises MailwardError."""
         ...
 
     async def end_turn(self, id: ProviderId) -> None:
@@ -213,6 +213,8 @@ class Tokens:
             await self._end_turn(id)
 
     async def _take_turn(self, id: ProviderId) -> None:
+        if id in self._unsaved:  # It was not ended.
+            return
         try:
             async with asyncio.timeout(_TURN_PATIENCE_S):
                 while True:
@@ -220,11 +222,10 @@ class Tokens:
                         return
                     await asyncio.sleep(_TURN_LOOK_S)  # Another process has it.
         except TimeoutError:
-            words = "another node uses the refresh token, or died doing so less than two minutes ago"
+            words = "somebody else uses the refresh token, or died doing so less than two minutes ago"
             raise local(Stage.AUTH, "token_unavailable", "4.3.0", words) from None
         except MailwardError as error:
-            if id not in self._unsaved:  # Otherwise we have one that nobody else knows.
-                raise local(Stage.AUTH, "token_unavailable", "4.3.0", f"no refresh token: {error.message}") from None
+            raise local(Stage.AUTH, "token_unavailable", "4.3.0", f"no refresh token: {error.message}") from None
 
     async def _end_turn(self, id: ProviderId) -> None:
         """End it, unless what others would read is used up. When that fails, it ends by itself."""
