@@ -172,7 +172,7 @@ def test_two_nodes_share_a_refresh_token_that_the_server_takes_once(
     tmp_path: Path, tokens: TokenServer, mailbox: TokenSink, postgres_server: PostgresServer
 ) -> None:
     """Each wants a token of its own every second or two; what the server gave one, the other goes on with."""
-    tokens.rotates, tokens.delay_s, tokens.lifetimes_s = True, 0.1, [4] * 100
+    tokens.rotates, tokens.delay_s, tokens.lifetimes_s = True, 0.1, [2] * 200
     cluster = Cluster(tmp_path, new_postgres_url(postgres_server), LONG_S)
     with cluster.stack:
         nodes = [cluster.node(name) for name in ("first", "second")]
