@@ -50,10 +50,10 @@ def raw_envelope(request: proto.SendMessageRequest, max_recipients: int) -> Enve
 
     `smtputf8` says what the addresses need; the header section may need it too.
     """
-    for name, _ in request.ListFields():
-        if name.name in _PARTS:
+    for name in _PARTS:
+        if getattr(request, name):
             raise InvalidArgument(
-                "MESSAGE-both", "give either raw and envelope, or the parts of a message", pointer=f"/{name.name}"
+                "MESSAGE-both", "give either raw and envelope, or the parts of a message", pointer=f"/{name}"
             )
     if not request.HasField("envelope"):
         raise InvalidArgument("MESSAGE-bare", "raw needs an envelope", pointer="/envelope")

@@ -1,9 +1,10 @@
 """Mailward's own MessageService: hand mail over, and follow it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 
 from mailward import log
 from mailward.access.tokens import Caller
@@ -17,9 +18,10 @@ from mailward.delivery.submission import Submission, Submissions
 from mailward.delivery.views import VEIL, MessageView, veiled
 from mailward.errors import InvalidArgument, MailwardError, NotFound, TooLarge, refusal_reason
 from mailward.ids import MessageId, UserId, format_message_id, parse_message_id
-from mailward.message.complete import Completed, complete
+from mailward.message.complete import complete, further
+from mailward.message.content import PIECE_BYTES, Uploaded, cut
 from mailward.message.envelope import Envelope
-from mailward.message.mime import compose
+from mailward.message.mime import compose_parts
 from mailward.message.options import NAMES, NO_OPTIONS, MailOptions, read_options
 from mailward.proto.mailward.v1 import messages_pb2 as proto
 from mailward.rpc.service import Call
@@ -77,17 +79,13 @@ class Messages:
         lifetime_s, expires_at_us = convert.lifetime(request, self._now_us())
         idempotency = await _idempotency(request, call)
         options = NO_OPTIONS
-        if request.raw:
-            envelope, completed, options = await self._taken_whole(request, id)
-            content, subject = completed.content, completed.subject
+        if raw := request.raw:  # A copy of it, each time.
+            envelope, content, subject, options = await self._taken_whole(request, raw, id)
             if idempotency is None and (key := options.idempotency_key) is not None:
-                args = key, envelope.reverse_path, envelope.recipients, request.raw
+                args = key, envelope.reverse_path, envelope.recipients, raw
                 idempotency = await asyncio.to_thread(of_mail, *args)
         else:
             envelope, content, subject = await self._composed(request, id)
-        if len(content) > self._limits.message_bytes:
-            limit = self._limits.message_bytes
-            raise TooLarge("MESSAGE-size", f"the message is larger than {limit} bytes")
         ends = lifetime_s is not None or expires_at_us is not None
         submission = Submission(
             id=id,
@@ -108,34 +106,60 @@ class Messages:
         id = await self._submissions.submit(submission)
         return proto.SendMessageResponse(id=format_message_id(id), state=Status.QUEUED.value)
 
-    async def _composed(self, request: proto.SendMessageRequest, id: MessageId) -> tuple[Envelope, bytes, str]:
+    async def _composed(
+        self, request: proto.SendMessageRequest, id: MessageId
+    ) -> tuple[Envelope, bytes | Uploaded, str]:
         size_bytes = sum(len(given.content) for given in request.attachments)
         if size_bytes > self._limits.message_bytes:
             raise TooLarge("MESSAGE-attachments", "the attachments are too large", pointer="/attachments")
         draft = convert.draft(request, self._limits.recipients)
+        parts = compose_parts(draft, message_id=id, date_us=self._now_us())
         if draft.is_small:
-            content = compose(draft, message_id=id, date_us=self._now_us())
+            content: bytes | Uploaded = b"".join(self._fitting(parts))
         else:
-            content = await asyncio.to_thread(compose, draft, message_id=id, date_us=self._now_us())
+            pieces = cut(self._fitting(parts))
+            content = await asyncio.to_thread(next, pieces)
+            if (second := await asyncio.to_thread(next, pieces, None)) is not None:
+                content = await self._submissions.store(id, chain([content, second], pieces))
         return draft.envelope, content, draft.subject
 
     async def _taken_whole(
-        self, request: proto.SendMessageRequest, id: MessageId
-    ) -> tuple[Envelope, Completed, MailOptions]:
+        self, request: proto.SendMessageRequest, raw: bytes, id: MessageId
+    ) -> tuple[Envelope, bytes | Uploaded, str, MailOptions]:
         envelope = convert.raw_envelope(request, self._limits.recipients)
-        raw = request.raw
-        take = partial(complete, raw, message_id=id, date_us=self._now_us(), domain=self._hostname, options=NAMES)
+        pieces = cut([raw])
         try:
-            completed = take() if len(raw) <= _SMALL_BYTES else await asyncio.to_thread(take)
+            first = next(pieces)
+            take = partial(complete, first, message_id=id, date_us=self._now_us(), domain=self._hostname, options=NAMES)
+            completed = take() if len(first) <= _SMALL_BYTES else await asyncio.to_thread(take)
             options = read_options(completed.options)
             lane_of(options.lane)
             if options.idempotency_key is not None:
                 check_key(options.idempotency_key)
+            content: bytes | Uploaded = completed.content
+            if len(raw) > PIECE_BYTES:
+                whole = chain([completed.content], further(pieces))
+                content = await self._submissions.store(id, self._fitting(whole))
+            elif len(content) > self._limits.message_bytes:
+                raise self._too_large
         except InvalidArgument as error:
             raise InvalidArgument(error.id, error.message, pointer="/raw") from None
         if completed.has_utf8_fields:
             envelope = replace(envelope, smtputf8=True)
-        return envelope, completed, options
+        return envelope, content, completed.subject, options
+
+    def _fitting(self, parts: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield `parts`. Raises TooLarge when they become more than a message may have."""
+        left = self._limits.message_bytes
+        for part in parts:
+            left -= len(part)
+            if left < 0:
+                raise self._too_large
+            yield part
+
+    @property
+    def _too_large(self) -> TooLarge:
+        return TooLarge("MESSAGE-size", f"the message is larger than {self._limits.message_bytes} bytes")
 
     async def get_message(self, request: proto.GetMessageRequest, call: Call) -> proto.Message:
         """Return one message and its timeline."""

@@ -1,7 +1,7 @@
 """The one way in for all doors: store a message and its recipients durably, then hand them to the worker."""
 
-from asyncio import Future, Task, get_running_loop
-from collections.abc import Callable, Mapping
+from asyncio import Future, Task, get_running_loop, to_thread
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
@@ -126,18 +126,24 @@ class Submissions:
         return task
 
     async def _put_and_submit(self, submission: Submission, whole: bytes) -> MessageId:
-        upload = self.upload(submission.id)
+        content = await self.store(submission.id, cut([whole]))
+        return await self.submit(replace(submission, content=content))
+
+    async def store(self, id: MessageId, pieces: Iterator[bytes]) -> Uploaded:
+        """Store the content of message `id` before it is submitted, as `cut` has made it; a thread makes the pieces.
+
+        Raises what they raise, and Unavailable; then nothing is left of it.
+        """
+        upload = self.upload(id)
         try:
-            pieces = cut(whole)
-            last = next(pieces)
-            for piece in pieces:
+            last = await to_thread(next, pieces)
+            while (piece := await to_thread(next, pieces, None)) is not None:
                 await upload.put(last)
                 last = piece
-            content = await upload.finish(last)
+            return await upload.finish(last)
         except BaseException:
             upload.discard()
             raise
-        return await self.submit(replace(submission, content=content))
 
     def _stored(
         self,

@@ -1,7 +1,7 @@
 """Taking in a whole message: checked, its trace and missing fields put on top, nothing else rewritten (RFC 6409 8)."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -89,6 +89,14 @@ def complete(
         top.append(b"\r\n")
     subject = _subject(lines, at[_SUBJECT]) if _SUBJECT in at else ""
     return Completed(b"".join(top), subject, not header.isascii(), meant)
+
+
+def further(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the other pieces of a message whose first one is complete, the last ended by CRLF. Raises as `complete`."""
+    for piece in pieces:
+        _check_lines(piece)
+        refuse_nul(piece)
+        yield piece if piece.endswith(b"\r\n") or not piece else piece + b"\r\n"
 
 
 def refuse_nul(raw: bytes) -> None:

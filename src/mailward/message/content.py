@@ -6,11 +6,12 @@ orphans: they are discarded when the submission is refused, and swept when nobod
 """
 
 from asyncio import Task, get_running_loop
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from mailward.db.database import Database, Transaction
+from mailward.errors import InvalidArgument
 from mailward.ids import MessageId
 
 PIECE_BYTES = 1 << 19
@@ -85,14 +86,22 @@ def held_bytes(size_bytes: int) -> int:
     return min(size_bytes, PIECE_BYTES)
 
 
-def cut(content: bytes) -> Iterator[bytes]:
-    """Yield `content` in pieces of whole lines; the last one, which may be empty, is its end."""
-    start = 0
-    while len(content) - start > PIECE_BYTES:
-        end = content.rfind(b"\n", start, start + PIECE_BYTES) + 1
-        yield content[start:end]
-        start = end
-    yield content[start:]
+def cut(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the content that `parts` make in pieces of whole lines; the last one, which may be empty, is its end.
+
+    Raises InvalidArgument for a line that is longer than a piece.
+    """
+    held = bytearray()
+    for part in parts:
+        for start in range(0, len(part), PIECE_BYTES):
+            held += memoryview(part)[start : start + PIECE_BYTES]
+            while len(held) > PIECE_BYTES:
+                end = held.rfind(b"\n", 0, PIECE_BYTES) + 1
+                if not end:
+                    raise InvalidArgument("CONTENT-line", f"the message has a line of more than {PIECE_BYTES} octets")
+                yield bytes(held[:end])
+                del held[:end]
+    yield bytes(held)
 
 
 _ADD = "INSERT INTO content_pieces (message_id, n, body) VALUES (:message_id, :n, :body)"

@@ -5,11 +5,13 @@ Written by hand because it runs on the event loop: 2 KiB of text and HTML take a
 addresses whose local part is not ASCII, which need SMTPUTF8 anyway.
 """
 
+from collections.abc import Iterator
+
 from mailward.ids import MessageId, format_message_id
 from mailward.message.draft import Attachment, Draft
 from mailward.message.headers import date_text, field, mailbox_field
 from mailward.message.plain_text import plain_text
-from mailward.message.transfer import base64_body, is_7bit, parameter, text_body
+from mailward.message.transfer import base64_parts, is_7bit, parameter, text_body
 
 
 def compose(draft: Draft, *, message_id: MessageId, date_us: int) -> bytes:
@@ -18,11 +20,23 @@ def compose(draft: Draft, *, message_id: MessageId, date_us: int) -> bytes:
     `message_id` becomes the Message-ID, on the sender's domain, unless the draft brings its own; `date_us`: µs since
     1970. An HTML without a text gets one made from it. Bcc is left out.
     """
+    return b"".join(compose_parts(draft, message_id=message_id, date_us=date_us))
+
+
+def compose_parts(draft: Draft, *, message_id: MessageId, date_us: int) -> Iterator[bytes]:
+    """Yield what `compose` returns part by part: its attachments are encoded as they are asked for."""
     # "=_" occurs in no quoted-printable and no base64, so only plain parts need a look for the boundary.
     boundary = f"=_{message_id}"
     content_type, body = _body(draft, boundary)
-    end = b"" if body.endswith(b"\r\n") else b"\r\n"
-    return b"".join((f"{_fields(draft, message_id, date_us)}{content_type}\r\n".encode(), body, end))
+    yield f"{_fields(draft, message_id, date_us)}{content_type}\r\n".encode()
+    last = b""
+    for octets in body:
+        if isinstance(octets, bytes):
+            yield (last := octets)
+        else:
+            yield from octets
+    if not last.endswith(b"\r\n"):
+        yield b"\r\n"
 
 
 def new_message_id(message_id: MessageId, domain: str) -> str:
@@ -50,8 +64,9 @@ def _fields(draft: Draft, message_id: MessageId, date_us: int) -> str:
     return "".join(fields)
 
 
-# A part is its Content-* fields, each with CRLF, and its octets, less the CRLF that belongs to the boundary after it.
-_Part = tuple[str, bytes]
+# A part is its Content-* fields, each with CRLF, and its octets, less the CRLF that belongs to the boundary after it:
+# bytes, or what is encoded when somebody asks for it.
+_Part = tuple[str, list[bytes | Iterator[bytes]]]
 
 
 def _body(draft: Draft, boundary: str) -> _Part:
@@ -80,31 +95,29 @@ def _texts(draft: Draft, inline: list[Attachment], boundary: str) -> _Part:
 
 def _text(subtype: str, text: str, boundary: str) -> _Part:
     encoding, octets = text_body(text, boundary)
-    return f"Content-Type: text/{subtype}; charset=utf-8\r\nContent-Transfer-Encoding: {encoding}\r\n", octets
+    return f"Content-Type: text/{subtype}; charset=utf-8\r\nContent-Transfer-Encoding: {encoding}\r\n", [octets]
 
 
 def _multipart(subtype: str, boundary: str, level: str, parts: list[_Part]) -> _Part:
     """Return `parts` as one. `level`: a letter that differs between multiparts within each other."""
     name = f"{boundary}{level}"
-    out = []
+    out: list[bytes | Iterator[bytes]] = []
     for fields, octets in parts:
         out.append(f"--{name}\r\n{fields}\r\n".encode("ascii"))
-        out.append(octets)
+        out.extend(octets)
         out.append(b"\r\n")
     out.append(f"--{name}--".encode("ascii"))
-    return f'Content-Type: multipart/{subtype}; boundary="{name}"\r\n', b"".join(out)
+    return f'Content-Type: multipart/{subtype}; boundary="{name}"\r\n', out
 
 
 def _attachment(given: Attachment, disposition: str, boundary: str) -> _Part:
-    content_type, encoding, octets = given.content_type, "base64", given.content
+    content_type, encoding = given.content_type, "base64"
     if content_type.lower().startswith("message/"):
         # RFC 2046 5.2.1 forbids to encode a message; one that cannot travel as it is becomes a file.
-        if is_7bit(octets) and boundary.encode("ascii") not in octets:
+        if is_7bit(given.content) and boundary.encode("ascii") not in given.content:
             encoding = "7bit"
         else:
             content_type = "application/octet-stream"
-    if encoding == "base64":
-        octets = base64_body(octets)
     fields = [
         f"Content-Type: {content_type}\r\n",
         f"Content-Transfer-Encoding: {encoding}\r\n",
@@ -112,4 +125,4 @@ def _attachment(given: Attachment, disposition: str, boundary: str) -> _Part:
     ]
     if given.content_id:
         fields.append(f"Content-ID: <{given.content_id}>\r\n")
-    return "".join(fields), octets
+    return "".join(fields), [base64_parts(given.content) if encoding == "base64" else given.content]

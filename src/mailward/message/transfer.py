@@ -1,11 +1,13 @@
 """Transfer encodings and MIME parameters: any content in 7-bit lines of lawful length (RFC 2045 6, RFC 2231)."""
 
 import binascii
+from collections.abc import Iterator
 from urllib.parse import quote
 
 from mailward.message.headers import MAX_LINE
 
 _RFC2231_PIECE = 60
+_ENCODED_AT_ONCE = 57 << 11  #: octets; 57 make a line
 
 
 def text_body(text: str, boundary: str = "") -> tuple[str, bytes]:
@@ -28,8 +30,16 @@ def text_body(text: str, boundary: str = "") -> tuple[str, bytes]:
 
 def base64_body(octets: bytes) -> bytes:
     """Return `octets` in base64, 76 characters a line, the last without CRLF."""
-    encoded = binascii.b2a_base64(octets, newline=False)
-    return b"\r\n".join([encoded[start : start + 76] for start in range(0, len(encoded), 76)])
+    return b"".join(base64_parts(octets))
+
+
+def base64_parts(octets: bytes) -> Iterator[bytes]:
+    """Yield the `base64_body` of `octets` part by part."""
+    for start in range(0, len(octets), _ENCODED_AT_ONCE):
+        encoded = binascii.b2a_base64(octets[start : start + _ENCODED_AT_ONCE], newline=False)
+        if start:
+            yield b"\r\n"
+        yield b"\r\n".join([encoded[line : line + 76] for line in range(0, len(encoded), 76)])
 
 
 def is_7bit(octets: bytes) -> bool:

@@ -29,7 +29,7 @@ class Grpc:
         """Return HTTP 200 with the status in the trailers, or in the head for a call that never reached a method."""
         content_type = media_type(request)
         reply = await unary.call(
-            self._registry, request, request.body, "grpc", is_json=content_type == "application/grpc+json"
+            self._registry, request, request.take_body(), "grpc", is_json=content_type == "application/grpc+json"
         )
         head = [("content-type", content_type)]
         if reply.early:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
 
+from mailward.rpc.large import LargeBody
+
 
 @lru_cache(maxsize=256)
 def _key(name: str) -> bytes:
@@ -66,11 +68,21 @@ class Request:
     path: str  #: path of the target, still percent-encoded, e.g. "/admin/v1/smtp%2F1"
     query: str  #: without the "?"; "" when there was none; still percent-encoded
     headers: Headers
-    body: bytes = field(default=b"", repr=False)
+    body: bytes = field(default=b"", repr=False)  #: empty when it is `large`
     peer: str = ""  #: "address:port" of the client, "[address]:port" for IPv6
     scheme: str = "http"  #: "http" or "https", as this server saw it
     http_version: str = "1.1"  #: "1.0", "1.1" or "2"
     too_large: int = 0  #: bytes announced or seen when the body passed its limit (then `body` is empty); 0 = it fits
+    large: LargeBody | None = None  #: a body that is taken, not read: `take_body`
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body, those that were taken included."""
+        return len(self.body) if self.large is None else self.large.size
+
+    def take_body(self) -> bytes | bytearray:
+        """Return the body. Of a large one nothing is kept, and its bytearray is the caller's to change."""
+        return self.body if self.large is None else self.large.take_whole()
 
 
 @dataclass(slots=True)

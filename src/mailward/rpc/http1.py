@@ -9,6 +9,7 @@ from typing import cast
 from mailward.rpc.http import Request, Response
 from mailward.rpc.http1_head import bare_answer, response_head
 from mailward.rpc.http1_reader import Reading, RequestReader
+from mailward.rpc.large import LargeBody
 from mailward.rpc.serving import NEVER, Serving, body_deadline, failure, peer_name
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -44,6 +45,7 @@ class Http1Connection(asyncio.Protocol):
         self._crowded = False  #: they are many: uvloop pauses us only when it comes round
         self._unsent = 0  #: bytes waiting when we last looked
         self._stopped_reading = False
+        self._waits_for_room = False  #: for a large body, and reads nothing meanwhile
 
     # -- the transport ---------------------------------------------------------------------------------------------
 
@@ -60,7 +62,7 @@ class Http1Connection(asyncio.Protocol):
         self._closing = True
         self._reader.stop()
         self._hold(0)
-        self._queue.clear()
+        self._forget_queue()
         if self._future is not None:
             self._serving.give_up(self._future)
         self._serving.closed(self)
@@ -99,6 +101,9 @@ class Http1Connection(asyncio.Protocol):
             self._phase_at = self._serving.loop.time()
         if not self._hold(reader.held):
             self._end_with(503)
+        if reader.large is not None and not reader.large.is_admitted and not self._waits_for_room:
+            self._waits_for_room = True
+            self._transport.pause_reading()
 
     def _hold(self, size: int) -> bool:
         """Account for `size` bytes of an unfinished body; False when all connections together hold too much."""
@@ -156,7 +161,9 @@ class Http1Connection(asyncio.Protocol):
             return
         limits = self._limits
         reading = self._reader.reading
-        if self._paused:
+        if self._waits_for_room:
+            self.deadline = NEVER
+        elif self._paused:
             self.deadline = self._serving.loop.time() + limits.write_stall_s
         elif reading is Reading.NOTHING or self._stopped_reading:
             if self._current is not None or self._queue:
@@ -167,7 +174,8 @@ class Http1Connection(asyncio.Protocol):
             self.deadline = self._phase_at + limits.head_s
         else:
             now = self._serving.loop.time()
-            self.deadline = body_deadline(limits, self._phase_at, now, self._reader.size)
+            reader = self._reader
+            self.deadline = body_deadline(limits, self._phase_at, now, reader.size, is_large=reader.large is not None)
 
     # -- handling --------------------------------------------------------------------------------------------------
 
@@ -176,6 +184,17 @@ class Http1Connection(asyncio.Protocol):
             self._transport.write(_CONTINUE)
         else:
             self._owes_continue = True
+
+    def large_body(self, size: int) -> LargeBody:
+        return LargeBody(self._serving.room, size, self._admitted)
+
+    def _admitted(self) -> None:
+        if self._waits_for_room:
+            self._waits_for_room = False
+            self._phase_at = self._serving.loop.time()
+            if not self._stopped_reading:
+                self._transport.resume_reading()
+            self._set_deadline()
 
     def arrived(self, request: Request, keep_alive: bool) -> None:
         self._owes_continue = False
@@ -225,7 +244,14 @@ class Http1Connection(asyncio.Protocol):
         if self._stopped_reading:
             self._stopped_reading = False
             self._phase_at = self._serving.loop.time()
-            self._transport.resume_reading()
+            if not self._waits_for_room:
+                self._transport.resume_reading()
+
+    def _forget_queue(self) -> None:
+        for request, _ in self._queue:
+            if request.large is not None:
+                request.large.leave()
+        self._queue.clear()
 
     @property
     def _held_up(self) -> bool:
@@ -274,12 +300,12 @@ class Http1Connection(asyncio.Protocol):
         """Close after the last answer, but read on for a moment, or the peer may see a reset before the answer."""
         self._closing = True
         self._reader.stop()
-        self._queue.clear()
+        self._forget_queue()
         self._note_unsent(self._serving.loop.time())
         if self._ended or self._is_tls or not self._transport.can_write_eof():
             self._transport.close()
             return
-        if self._stopped_reading:
-            self._stopped_reading = False
+        if self._stopped_reading or self._waits_for_room:
+            self._stopped_reading = self._waits_for_room = False
             self._transport.resume_reading()
         self._transport.write_eof()

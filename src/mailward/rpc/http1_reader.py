@@ -9,6 +9,7 @@ from typing import Protocol
 import httptools
 
 from mailward.rpc.http import BodyLimit, Headers, Request, split_target
+from mailward.rpc.large import LARGE_BYTES, LargeBody
 from mailward.rpc.limits import Limits
 
 #: Fields that decide about framing or connection; the parser has looked at them, we look again.
@@ -30,6 +31,9 @@ class Receiver(Protocol):
 
     def arrived(self, request: Request, keep_alive: bool) -> None:
         """A request is there in full, or `too_large` says why it never will be."""
+
+    def large_body(self, size: int) -> LargeBody:
+        """Return what keeps a body of up to `size` bytes, which may have to wait for room."""
 
     def wants_continue(self) -> None:
         """The client waits for "100 Continue" before it sends the body (RFC 9110 10.1.1)."""
@@ -71,13 +75,14 @@ class RequestReader:
         self._upgrade = False
         self._request: Request | None = None
         self._chunks: list[bytes] = []
+        self.large: LargeBody | None = None  #: the body at hand, once it is a large one
         self._limit = 0
         self._wire = 0  #: bytes read for the body
         self.size = 0  #: bytes of the body so far, those thrown away included
 
     @property
     def held(self) -> int:
-        """Bytes of an unfinished body that are kept."""
+        """Bytes of an unfinished body that are kept. A large one has room of its own."""
         return self.size if self._chunks else 0
 
     def feed(self, data: bytes) -> None:
@@ -106,7 +111,13 @@ class RequestReader:
         """Throw away what is half read and whatever comes."""
         self.deaf = True
         self.reading = Reading.NOTHING
+        self._keep_nothing()
+
+    def _keep_nothing(self) -> None:
         self._chunks = []
+        if self.large is not None:
+            self.large.leave()
+            self.large = None
 
     def _give_up(self, status: int) -> None:
         self.fault = status
@@ -206,7 +217,10 @@ class RequestReader:
             request.too_large = self._announced
             if self._expects or self._announced > self._limits.drained_bytes:
                 self._arrives_early(request)
-        elif self._expects and request.http_version == "1.1":
+            return
+        if self._announced > LARGE_BYTES:
+            self.large = self._receiver.large_body(self._announced)
+        if self._expects and request.http_version == "1.1":
             self._receiver.wants_continue()
 
     def _arrives_early(self, request: Request) -> None:
@@ -227,9 +241,16 @@ class RequestReader:
                 self._arrives_early(request)
         elif self.size > self._limit:
             request.too_large = self.size
-            self._chunks = []
-        else:
+            self._keep_nothing()
+        elif self.large is not None:
+            self.large.add(body)
+        elif self.size <= LARGE_BYTES:
             self._chunks.append(body)
+        else:  # It was not announced.
+            self.large = self._receiver.large_body(self._limit)
+            for chunk in (*self._chunks, body):
+                self.large.add(chunk)
+            self._chunks = []
 
     def on_message_complete(self) -> None:
         if self._upgrade or self.deaf:  # With an upgrade the parser ends after the head; the body is still to come.
@@ -238,6 +259,7 @@ class RequestReader:
         request = self._request
         assert request is not None
         self._request = None
+        request.large, self.large = self.large, None
         if self._chunks:
             request.body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
             self._chunks = []

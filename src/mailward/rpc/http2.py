@@ -11,7 +11,7 @@ from h2.exceptions import ProtocolError
 
 from mailward.rpc.http import Response
 from mailward.rpc.http2_lib import Turn, no_more_streams, server_h2
-from mailward.rpc.http2_stream import Sender, Stream, request_of
+from mailward.rpc.http2_stream import Intake, Sender, Stream, request_of
 from mailward.rpc.limits import Budget
 from mailward.rpc.serving import NEVER, Serving, body_deadline, half_close, peer_name
 
@@ -31,6 +31,7 @@ class Http2Connection(asyncio.Protocol):
 
         self._h2 = server_h2(limits)
         self._streams: dict[int, Stream] = {}
+        self._intake = Intake(self._h2, serving, self._flush_soon)
         self._sender = Sender(self._h2, self._answered, self._forget)
         self._running = 0
         self._resets = Budget(limits.resets, limits.resets_per_s)
@@ -121,7 +122,9 @@ class Http2Connection(asyncio.Protocol):
                 return
         for stream in list(self._streams.values()):
             if not stream.complete:
-                if body_deadline(limits, stream.started, stream.last, stream.size) <= now:
+                is_large = stream.large is not None
+                due = body_deadline(limits, stream.started, stream.last, stream.size, is_large=is_large)
+                if due <= now and not stream.waits_for_room:
                     self._reset(stream, ErrorCodes.CANCEL)
             elif stream in self._sender and not self._paused and stream.moved + limits.write_stall_s <= now:
                 self._reset(stream, ErrorCodes.CANCEL)
@@ -244,13 +247,12 @@ class Http2Connection(asyncio.Protocol):
 
     def _data(self, event: events.DataReceived) -> None:
         assert event.stream_id is not None and event.flow_controlled_length is not None
-        if event.flow_controlled_length:
-            self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        stream = self._streams.get(event.stream_id)
+        self._intake.open_windows(stream, event.stream_id, event.flow_controlled_length)
         if not event.data:
             if event.stream_ended is None:
                 self._spend_control()
             return
-        stream = self._streams.get(event.stream_id)
         if stream is None or stream.complete:
             return
         size = stream.size = stream.size + len(event.data)
@@ -259,25 +261,17 @@ class Http2Connection(asyncio.Protocol):
             self._converse(stream, bytes(event.data))
             return
         if stream.request.too_large or size > stream.limit:
-            self._release(stream)
-            stream.chunks.clear()
+            self._intake.forget(stream)
             stream.request.too_large = max(stream.request.too_large, size)
             if size > self._limits.drained_bytes:
                 self._call(stream)
             return
-        stream.chunks.append(bytes(event.data))
-        if event.stream_ended is None:
-            self._serving.buffered += size - stream.held
-            stream.held = size
-            if self._serving.buffered > self._limits.buffered_bytes:
-                self._reset(stream, ErrorCodes.REFUSED_STREAM)
+        if not self._intake.keep(stream, bytes(event.data)) and event.stream_ended is None:
+            self._reset(stream, ErrorCodes.REFUSED_STREAM)
 
     def _complete(self, stream: Stream) -> None:
         stream.complete = True
-        self._release(stream)
-        if stream.chunks:
-            stream.request.body = stream.chunks[0] if len(stream.chunks) == 1 else b"".join(stream.chunks)
-            stream.chunks = []
+        self._intake.finish(stream)
         if stream.conversation is not None:
             self._converse(stream, None)
         elif stream.future is None and not stream.gone and not stream.is_open:
@@ -290,10 +284,6 @@ class Http2Connection(asyncio.Protocol):
         else:
             self._sender.add(stream, stream.last, at_once=not self._paused)
             self._pump()
-
-    def _release(self, stream: Stream) -> None:
-        self._serving.buffered -= stream.held
-        stream.held = 0
 
     # -- handling --------------------------------------------------------------------------------------------------
 
@@ -321,7 +311,7 @@ class Http2Connection(asyncio.Protocol):
         if stream.gone:
             return
         stream.gone = True
-        self._release(stream)
+        self._intake.forget(stream)
         self._streams.pop(stream.id, None)
         self._sender.discard(stream)
         if stream.future is not None:

@@ -9,7 +9,8 @@ from h2.connection import H2Connection
 from h2.exceptions import ProtocolError
 
 from mailward.rpc.http import Conversation, Headers, Request, Response, split_target
-from mailward.rpc.serving import failure
+from mailward.rpc.large import LARGE_BYTES, LargeBody
+from mailward.rpc.serving import Serving, failure
 
 #: Fields that belong to one connection of HTTP/1.1 (RFC 9113 8.2.2).
 _DROPPED = frozenset(("connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"))
@@ -22,8 +23,8 @@ class Stream:
     """One request and its answer."""
 
     __slots__ = (
-        "at", "body", "chunks", "complete", "conversation", "future", "gone", "held", "id", "last", "limit", "moved",
-        "request", "size", "started", "trailers",
+        "at", "body", "chunks", "complete", "conversation", "future", "gone", "held", "id", "large", "last", "limit",
+        "moved", "request", "size", "started", "trailers", "unread",
     )  # fmt: skip
 
     def __init__(self, stream_id: int, request: Request, limit: int, now: float) -> None:
@@ -32,6 +33,8 @@ class Stream:
         self.limit = limit  #: bytes its body may have
         self.chunks: list[bytes] = []
         self.size = 0
+        self.large: LargeBody | None = None  #: the body, once it is a large one
+        self.unread = 0  #: bytes of it for which the peer was given no new window, because it waits for room
         self.held = 0  #: what we have added to Serving.buffered
         self.started = self.last = now
         self.complete = False  #: the request has come in full
@@ -42,6 +45,11 @@ class Stream:
         self.at = 0  #: bytes of it that are sent
         self.trailers: list[tuple[bytes, bytes]] | None = None
         self.moved = 0.0  #: loop time when the answer last made progress
+
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether no more of its large body may come for now."""
+        return self.large is not None and not self.large.is_admitted
 
     def answer(self, response: Response, date: str) -> list[tuple[bytes, bytes]]:
         """Take `response` as the answer and return its head."""
@@ -68,6 +76,65 @@ class Stream:
     def is_open(self) -> bool:
         """Whether more is to be sent, or may be said later."""
         return bool(self.body) or self.trailers is not None or self.conversation is not None
+
+
+class Intake:
+    """Keeps what comes of the bodies of one connection's streams, and gives the peer new windows for them."""
+
+    def __init__(self, h2: H2Connection, serving: Serving, flush_soon: Callable[[], None]) -> None:
+        self._h2 = h2
+        self._serving = serving
+        self._flush_soon = flush_soon
+
+    def open_windows(self, stream: Stream | None, stream_id: int, size: int) -> None:
+        """Give back the `size` bytes of window that a frame took; that of a stream later if it waits for room."""
+        if not size:
+            return
+        if stream is None or not stream.waits_for_room:
+            self._h2.acknowledge_received_data(size, stream_id)
+        else:
+            stream.unread += size
+            self._h2.increment_flow_control_window(size)  # The other streams go on.
+
+    def keep(self, stream: Stream, octets: bytes) -> bool:
+        """Keep what came of the body; False: all connections of the port hold too much."""
+        if stream.large is not None:
+            stream.large.add(octets)
+            return True
+        stream.chunks.append(octets)
+        if stream.size > LARGE_BYTES:
+            chunks = stream.chunks
+            self.forget(stream)
+            stream.large = LargeBody(self._serving.room, stream.limit, lambda: self._admitted(stream))
+            for chunk in chunks:
+                stream.large.add(chunk)
+            return True
+        self._serving.buffered += stream.size - stream.held
+        stream.held = stream.size
+        return self._serving.buffered <= self._serving.limits.buffered_bytes
+
+    def finish(self, stream: Stream) -> None:
+        """All of the body has come: it is the request's."""
+        stream.request.large, stream.large = stream.large, None
+        if stream.chunks:
+            stream.request.body = stream.chunks[0] if len(stream.chunks) == 1 else b"".join(stream.chunks)
+        self.forget(stream)
+
+    def forget(self, stream: Stream) -> None:
+        """Keep nothing of the body."""
+        stream.chunks = []
+        self._serving.buffered -= stream.held
+        stream.held = 0
+        if stream.large is not None:
+            stream.large.leave()
+            stream.large = None
+
+    def _admitted(self, stream: Stream) -> None:
+        size, stream.unread = stream.unread, 0
+        stream.started = stream.last = self._serving.loop.time()
+        if size and not stream.gone:
+            self._h2.increment_flow_control_window(size, stream.id)
+            self._flush_soon()
 
 
 class Sender:

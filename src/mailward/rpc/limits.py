@@ -18,6 +18,8 @@ class Limits:
     body_idle_s: float = 30.0
     #: Slowest average rate of a body in bytes a second, asked for once `body_idle_s` have gone by.
     body_bytes_per_s: float = 1024.0
+    #: The same of a large body (large.LARGE_BYTES), while which others may wait for room.
+    large_bytes_per_s: float = 64 * 1024.0
     #: Seconds a connection may stay without any request. Long, because a gRPC channel that is closed under its
     #: client costs that client's next call.
     idle_s: float = 300.0
@@ -33,7 +35,9 @@ class Limits:
     head_fields: int = 128
     #: A body that is too large is read to its end when it is no longer than this, so that the connection lives on.
     drained_bytes: int = 32 * MIB
-    #: Bytes of unfinished bodies that all connections of a port may hold together.
+    #: Bytes of large bodies that all connections of a port may hold together; one more is being worked on.
+    large_bytes: int = 80 * MIB
+    #: Bytes of unfinished smaller bodies that they may hold together.
     buffered_bytes: int = 256 * MIB
     #: Connections beyond this number are answered 503 and closed.
     connections: int = 16_384

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, cast
 
 from google.protobuf import json_format
@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from mailward.rpc.json_strings import LongString, take_out
 from mailward.rpc.scalars import (
     KINDS,
     Read,
@@ -43,7 +44,16 @@ def parse(message_class: type[Message], body: bytes, *, refuse_unknown: bool = F
     What follows the first JSON value is not looked at. `refuse_unknown`: fields and enum names that the message does
     not know are faults; otherwise they are ignored.
     """
-    value = _decode(body)
+    return _parse(message_class, _decode(body, _DECODER), refuse_unknown)
+
+
+def parse_large(message_class: type[Message], blocks: Iterable[bytearray], *, refuse_unknown: bool = False) -> Message:
+    """As `parse`, for a body in blocks, of which no more than one is kept beside what is read from it."""
+    text, long = take_out(blocks)
+    return _parse(message_class, _decode(text, _decoder(long)), refuse_unknown)
+
+
+def _parse(message_class: type[Message], value: Any, refuse_unknown: bool) -> Message:
     if value is _NOTHING:
         return message_class()
     read = _reader(cast(Descriptor, message_class.DESCRIPTOR), refuse_unknown)
@@ -89,18 +99,29 @@ def _refuse_constant(name: str) -> Any:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_Object, parse_constant=_refuse_constant)
+
+
+def _decoder(long: Mapping[str, LongString]) -> json.JSONDecoder:
+    """Return a decoder that knows the words that stand for `long` strings."""
+
+    def put_back(pairs: list[tuple[str, Any]]) -> _Object:
+        return _Object([(key, long.get(value, value) if type(value) is str else value) for key, value in pairs])
+
+    return json.JSONDecoder(object_pairs_hook=put_back, parse_constant=_refuse_constant)
+
+
 _START = re.compile(r"[ \t\n\r]*")
 _NOTHING = object()
 
 
-def _decode(body: bytes) -> Any:
+def _decode(body: bytes | bytearray, decoder: json.JSONDecoder) -> Any:
     try:
         text = body.decode()
         start = _START.match(text)
         assert start is not None
         if start.end() == len(text):
             return _NOTHING
-        return _DECODER.raw_decode(text, start.end())[0]
+        return decoder.raw_decode(text, start.end())[0]
     except UnicodeDecodeError as error:
         raise JsonFault(f"malformed JSON: byte {error.start} is not UTF-8", "malformed_json") from None
     except json.JSONDecodeError as error:
@@ -301,4 +322,6 @@ def _by_json_format(message_class: type[Message]) -> _MessageReader:
 def _plain(value: Any) -> Any:
     if type(value) is _Object:
         return {key: _plain(inner) for key, inner in value}
+    if type(value) is LongString:
+        return value.text()
     return [_plain(inner) for inner in value] if type(value) is list else value

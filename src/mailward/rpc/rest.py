@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import time
@@ -127,7 +128,10 @@ class RestGateway:
         except ValueError as error:
             return self._refuse(request, style, RpcError(Code.INVALID_ARGUMENT, str(error)), call.request_id)
         try:
-            message = _read(request, route, segments)
+            if request.large is None:
+                message = _read(request, route, segments)
+            else:
+                message = await asyncio.to_thread(_read, request, route, segments)
         except RpcError as error:
             return self._refuse(request, style, error, call.request_id)
         try:
@@ -238,7 +242,10 @@ def _read(request: Request, route: Route, segments: list[str]) -> Message:
     style = route.method.service.style
     message = route.method.request()
     try:
-        if route.takes_body:
+        if route.takes_body and request.large is not None:
+            blocks = request.large.take()
+            message = protojson_read.parse_large(route.method.request, blocks, refuse_unknown=style.refuse_unknown)
+        elif route.takes_body:
             message = protojson_read.parse(route.method.request, request.body, refuse_unknown=style.refuse_unknown)
         elif style.query and request.query:
             _read_query(message, route.method.descriptor.input_type, request.query)
@@ -286,7 +293,7 @@ def _read_query(message: Message, descriptor: Descriptor, query: str) -> None:
 def _check_size(request: Request, route: Route, message: Message) -> None:
     """Raises RpcError for a message over the limit of its service. The size is that of the binary form."""
     limit = route.method.service.max_message_bytes
-    if not route.takes_body or not (request.too_large or len(request.body) > limit):
+    if not route.takes_body or not (request.too_large or request.size > limit):
         return
     size = request.too_large or message.ByteSize()
     if size > limit:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,6 +9,8 @@ from functools import lru_cache
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
+
+from mailward.rpc.json_strings import LongString, from_base64
 
 _F = FieldDescriptor
 
@@ -58,6 +58,11 @@ def scalar_reader(field: FieldDescriptor) -> Read:
 
 def read_string(value: Any) -> str:
     """Text without NUL, which no database column here could hold, and without half a surrogate pair."""
+    if type(value) is LongString:
+        try:
+            value = value.text()
+        except ValueError:
+            raise Unreadable("no text") from None
     if type(value) is not str:
         raise Unreadable(f"got {json_kind(value)}")
     if "\0" in value:
@@ -78,18 +83,14 @@ def read_bool(value: Any) -> bool:
 
 def read_bytes(value: Any) -> bytes:
     """Base64 in the standard or the URL-safe alphabet, padded or not."""
-    if type(value) is not str:
-        raise Unreadable(f"got {json_kind(value)}")
     try:
-        raw = value.encode("ascii")
-        if b"-" in raw or b"_" in raw:
-            raw = raw.translate(_STANDARD)
-        return base64.b64decode(raw + b"=" * (-len(raw) % 4), validate=True)
-    except (UnicodeEncodeError, binascii.Error):
+        if type(value) is LongString:
+            return value.octets()
+        if type(value) is str:
+            return from_base64(value)
+    except ValueError:
         raise Unreadable("no base64") from None
-
-
-_STANDARD = bytes.maketrans(b"-_", b"+/")
+    raise Unreadable(f"got {json_kind(value)}")
 
 
 def read_float(value: Any) -> float:
@@ -229,6 +230,6 @@ def json_kind(value: Any) -> str:
         return "a bool"
     if isinstance(value, int | float):
         return "a number"
-    if isinstance(value, str):
+    if isinstance(value, str | LongString):
         return "a string"
     return "an array" if type(value) is list else "an object"

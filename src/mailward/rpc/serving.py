@@ -7,10 +7,12 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from email.utils import formatdate
+from functools import partial
 from typing import Any, Protocol
 
 from mailward import metrics
 from mailward.rpc.http import BodyLimit, Converse, Handler, Request, Response
+from mailward.rpc.large import LargeBody, Room
 from mailward.rpc.limits import MIB, Limits
 
 log = logging.getLogger("mailward.rpc")
@@ -62,6 +64,8 @@ class Serving:
         self.tasks: set[asyncio.Task[Any]] = set()
         self.draining = False
         self.buffered = 0  #: bytes of unfinished bodies, see Limits.buffered_bytes
+        self.room = Room(self.limits.large_bytes)
+        self._large_turn = asyncio.Lock()
         self.empty: asyncio.Event = asyncio.Event()  #: no connection and no task
         self.empty.set()
         self.tick()
@@ -93,7 +97,7 @@ class Serving:
         returned is somebody else's work (a write under way) and is never cancelled.
         """
         try:
-            result = self.handler(request)
+            result = self.handler(request) if request.large is None else self._in_turn(request, request.large)
         except Exception as error:
             return failure(request, error)
         if isinstance(result, Response):
@@ -104,7 +108,16 @@ class Serving:
         self.tasks.add(task)
         self.empty.clear()
         task.add_done_callback(self._task_done)
+        if request.large is not None:
+            task.add_done_callback(partial(_leave, request.large))
         return task
+
+    async def _in_turn(self, request: Request, body: LargeBody) -> Response:
+        """Work on one large body at a time: what is made of it is as large again."""
+        async with self._large_turn:
+            body.leave()
+            result = self.handler(request)
+            return result if isinstance(result, Response) else await result
 
     def _task_done(self, task: asyncio.Task[Any]) -> None:
         self.tasks.discard(task)
@@ -122,6 +135,10 @@ class Serving:
         """Nobody waits for `future` any more: cancel a task of ours, leave anybody else's future alone."""
         if future in self.tasks:
             future.cancel()
+
+
+def _leave(body: LargeBody, task: asyncio.Task[Any]) -> None:
+    body.leave()
 
 
 async def _result(awaitable: Awaitable[Response]) -> Response:
@@ -165,6 +182,7 @@ def half_close(transport: asyncio.Transport, scheme: str) -> None:
         transport.close()
 
 
-def body_deadline(limits: Limits, started: float, last: float, size: int) -> float:
+def body_deadline(limits: Limits, started: float, last: float, size: int, *, is_large: bool) -> float:
     """Return the time by which more of a body must have come, `size` bytes of which came from `started` to `last`."""
-    return min(last + limits.body_idle_s, started + limits.body_idle_s + size / limits.body_bytes_per_s)
+    bytes_per_s = limits.large_bytes_per_s if is_large else limits.body_bytes_per_s
+    return min(last + limits.body_idle_s, started + limits.body_idle_s + size / bytes_per_s)

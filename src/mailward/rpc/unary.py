@@ -7,7 +7,7 @@ import logging
 import zlib
 from dataclasses import dataclass
 from email.utils import formatdate
-from typing import Literal
+from typing import Literal, cast
 from urllib.parse import quote
 
 from google.protobuf import json_format
@@ -46,11 +46,18 @@ class Reply:
 
 
 async def call(
-    registry: Registry, request: Request, body: bytes, protocol: Literal["grpc", "grpc-web"], *, is_json: bool
+    registry: Registry,
+    request: Request,
+    body: bytes | bytearray,
+    protocol: Literal["grpc", "grpc-web"],
+    *,
+    is_json: bool,
 ) -> Reply:
     """Call what `request` names with the message in `body`. Raises nothing but CancelledError."""
     try:
         method, message, gzipped, timeout_s = _read(registry, request, body, is_json)
+        if isinstance(body, bytearray):  # Others have it too, and need it no more than we do.
+            body.clear()
         metadata: dict[str, str] = {}
         for name, value in request.headers:
             metadata.setdefault(name, value)
@@ -67,7 +74,7 @@ async def call(
 
 
 def _read(
-    registry: Registry, request: Request, body: bytes, is_json: bool
+    registry: Registry, request: Request, body: bytes | bytearray, is_json: bool
 ) -> tuple[Method, Message, bool, float | None]:
     """Return method, request message, whether it was compressed, and the timeout. Raises EarlyError."""
     method = registry.method(request.path)
@@ -105,10 +112,11 @@ def too_large(size: int, limit: int) -> RpcError:
     return RpcError(Code.RESOURCE_EXHAUSTED, f"grpc: received message larger than max ({size} vs. {limit})")
 
 
-def unframe(body: bytes, encoding: str, limit: int) -> tuple[bytes, bool]:
+def unframe(body: bytes | bytearray, encoding: str, limit: int) -> tuple[bytes, bool]:
     """Return the message in the first frame of `body`, unpacked, and whether it was compressed. Raises EarlyError.
 
-    What follows the first frame is ignored. The texts are those that clients know from grpc-go.
+    What follows the first frame is ignored; a bytearray becomes the message, without a copy. The texts are those that
+    clients know from grpc-go.
     """
     if len(body) < HEAD_BYTES:
         raise EarlyError(RpcError(Code.UNKNOWN, "EOF"))
@@ -118,7 +126,11 @@ def unframe(body: bytes, encoding: str, limit: int) -> tuple[bytes, bool]:
         raise EarlyError(too_large(size, limit))
     if len(body) < HEAD_BYTES + size:
         raise EarlyError(RpcError(Code.UNKNOWN, "unexpected EOF"))
-    data = body[HEAD_BYTES : HEAD_BYTES + size]
+    if isinstance(body, bytearray):
+        del body[HEAD_BYTES + size :], body[:HEAD_BYTES]
+        data = cast(bytes, body)  # Whoever reads it reads either.
+    else:
+        data = body[HEAD_BYTES : HEAD_BYTES + size]
     if flags == 0:
         return data, False
     if flags != _COMPRESSED:

@@ -33,7 +33,7 @@ class GrpcWeb:
         in the head and an empty body."""
         content_type = media_type(request)
         text = content_type.startswith(_TEXT_PREFIX)
-        body = request.body
+        body = request.take_body()
         if text:
             try:
                 body = from_text(body)
@@ -58,7 +58,7 @@ def _trailers(error: RpcError | None) -> bytes:
     return _TRAILERS + len(lines).to_bytes(4, "big") + lines
 
 
-def from_text(body: bytes) -> bytes:
+def from_text(body: bytes | bytearray) -> bytes:
     """Return what the base64 in `body` stands for; it may be several padded pieces, one after the other.
 
     Raises binascii.Error.

@@ -31,7 +31,7 @@ def _pieces(tx: Transaction) -> list[int]:
 
 async def _upload(database: Database, id: MessageId, whole: bytes = LARGE) -> bytes:
     """Store all of `whole` but its end; return that."""
-    *pieces, end = cut(whole)
+    *pieces, end = cut([whole])
     await asyncio.gather(*[database.batch(content.add_pieces, Piece(id, n, body)) for n, body in enumerate(pieces)])
     return end
 

@@ -22,7 +22,8 @@ HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
 
 
 def echo(request: Request) -> Response:
-    return Response(200, [("x-version", request.http_version), ("x-scheme", request.scheme)], request.body or b"-")
+    body = bytes(request.take_body())
+    return Response(200, [("x-version", request.http_version), ("x-scheme", request.scheme)], body or b"-")
 
 
 async def ask(port: int, data: bytes) -> bytes:
@@ -77,6 +78,32 @@ async def test_chunks_and_large_bodies_go_both_ways(open_port: Open) -> None:
         return body
 
     assert await asyncio.to_thread(talk) == b"x" * 10_000_000
+
+
+async def test_large_bodies_for_which_there_is_no_room_wait_for_it(open_port: Open) -> None:
+    """Announced or not; and of whoever goes away in the middle, nothing is left."""
+    _, port = await open_port(echo, limits=Limits(large_bytes=4_000_000), max_body=lambda method, path: 3_000_000)
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\nExpect: 100-continue\r\n\r\n"
+    reader, leaver = await asyncio.open_connection("127.0.0.1", port)
+    leaver.write(head)
+    assert (await asyncio.wait_for(reader.readline(), 10)).startswith(b"HTTP/1.1 100")
+    leaver.write(b"x" * 1_000_000)
+
+    def talk(is_announced: bool) -> bytes:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        size = {"Content-Length": "2500000"} if is_announced else {"Transfer-Encoding": "chunked"}
+        pieces = (b"y" * 100_000 for _ in range(25))
+        connection.request("POST", "/", body=pieces, encode_chunked=not is_announced, headers=size)
+        body = connection.getresponse().read()
+        connection.close()
+        return body
+
+    answers = asyncio.gather(*[asyncio.to_thread(talk, number % 2 == 0) for number in range(6)])
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(answers), 0.2)
+    leaver.transport.abort()
+
+    assert await asyncio.wait_for(answers, 30) == [b"y" * 2_500_000] * 6
 
 
 async def test_a_client_that_sends_too_much_still_reads_its_answer(open_port: Open) -> None:
