@@ -7,6 +7,7 @@ from mailward import log
 from mailward.db.database import Database
 from mailward.delivery import operators, queries
 from mailward.delivery.elsewhere import Elsewhere
+from mailward.delivery.idempotency import Idempotency
 from mailward.delivery.lease import LANE_NAMES, Lane, Replay
 from mailward.delivery.operators import START, Act, QueueFilter, Treatment
 from mailward.delivery.status import is_final
@@ -79,7 +80,7 @@ class Control:
             raise NotFound("QUEUE-nobody", "the message has no such recipient")
         if any(not is_final(one.status) and not one.held for one in chosen):
             raise Conflict("QUEUE-early", "it may still be sent by itself: cancel it, or try it now instead")
-        return await self._send_again(view, chosen, editor, operation="")
+        return await self._send_again(view, chosen, editor, self._draw_id(), operation="")
 
     async def replay_all(self, filter: QueueFilter, editor: UserId, *, dry_run: bool) -> int:
         """Send again to all recipients that `filter` matches, which must name a final state; return to how many.
@@ -100,8 +101,12 @@ class Control:
                 if not chosen or await self._database.read(queries.was_replayed, view.id):
                     continue
                 if not dry_run:
+                    # Two who do this at the same moment, at whatever nodes, are told apart by the store alone.
+                    once = Idempotency(f"\1replay {view.id}", "")  # No caller's key has such a character.
+                    id = self._draw_id()
                     try:
-                        await self._send_again(view, chosen, editor, operation=operation)
+                        if await self._send_again(view, chosen, editor, id, operation=operation, once=once) != id:
+                            continue
                     except Conflict:
                         continue  # Its content is gone.
                 count += len(chosen)
@@ -111,14 +116,22 @@ class Control:
             await asyncio.sleep(0)
 
     async def _send_again(
-        self, view: MessageView, recipients: tuple[RecipientView, ...], editor: UserId, *, operation: str
+        self,
+        view: MessageView,
+        recipients: tuple[RecipientView, ...],
+        editor: UserId,
+        id: MessageId,
+        *,
+        operation: str,
+        once: Idempotency | None = None,
     ) -> MessageId:
+        """Submit it as message `id`; return the id of the one that stands for it: under the key `once`, another."""
         body = await self._database.read(content.read, view.id)
         if body is None:
             raise Conflict("QUEUE-gone", "its content is not kept any more")
-        id = await self._submissions.submit(
+        stored = await self._submissions.submit(
             Submission(
-                id=self._draw_id(),
+                id=id,
                 envelope=Envelope(view.reverse_path, tuple(one.address for one in recipients), view.smtputf8),
                 content=body,
                 subject=view.subject,
@@ -127,11 +140,13 @@ class Control:
                 tags=view.tags,
                 metadata=view.metadata,
                 lane=Lane(LANE_NAMES.index(view.lane)),
+                idempotency=once,
                 replay=Replay(view.id, self._instance, editor, operation),
             )
         )
-        log.queue_changed("replay", editor=editor, count=len(recipients), message_id=view.id)
-        return id
+        if stored == id:
+            log.queue_changed("replay", editor=editor, count=len(recipients), message_id=view.id)
+        return stored
 
     def _act(self, editor: UserId) -> Act:
         return Act(instance=self._instance, editor=editor, at_us=self._now_us())
