@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -84,6 +85,33 @@ async def test_mail_of_a_node_killed_in_full_flow_is_delivered_by_the_others(clu
         victim.kill()
         await buried(cluster)
         await acknowledged(sent, 20)
+
+
+async def test_as_it_is_set_mail_of_a_dead_node_is_recovered_within_half_a_minute(
+    tmp_path: Path, server: PostgresServer
+) -> None:
+    cluster = Cluster(tmp_path, new_postgres_url(server), dead_after_s=None)
+    with cluster.stack:
+        first, _, victim = [cluster.node(name) for name in ("first", "second", "victim")]
+
+        async with flow(cluster, first, victim):
+            victim.kill()
+            died, until = time.monotonic(), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+            while await asyncio.to_thread(holds_anything, first, until):
+                await asyncio.sleep(0.1)
+            took_s = time.monotonic() - died
+            await buried(cluster)
+
+    print(f"recovered after {took_s:.1f} s")
+    assert took_s < 30
+
+
+def holds_anything(node: Program, until: str) -> bool:
+    """Tell whether mail that came before `until` is still with a node, or waits for one."""
+    return any(
+        node.request("GET", f"/v1/messages?page_size=1&state={state}&created_before={until}").json
+        for state in ("queued", "sending")
+    )
 
 
 async def test_a_node_frozen_past_its_heartbeat_goes_on_in_another_life(cluster: Cluster) -> None:

@@ -15,11 +15,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from tests.e2e.crash import load
 from tests.e2e.crash.accounts import Accounts
 from tests.e2e.crash.hop import Hop
 from tests.support.databases import new_postgres_url
+from tests.support.disk import disk
 from tests.support.postgres import postgres_server
 from tests.support.program import Program
 from tests.support.sink import Sink
@@ -93,6 +95,27 @@ async def test_a_full_disk_for_a_while(tmp_path: Path) -> None:
                 await running.refused(3)
                 assert (await asyncio.to_thread(program.request, "GET", "/livez")).status == 200
             await running.acknowledged(30)
+
+
+async def test_a_disk_that_becomes_read_only(tmp_path: Path) -> None:
+    """The doors say so as long as it lasts, what is stored is still shown, and the next start sends what waited."""
+    with disk(tmp_path) as broken:
+        program = Program(broken.path, *FLAGS)
+        program.start()
+        try:
+            async with flow(program, tmp_path) as running:
+                broken.fail(program)
+                await running.refused(20)
+                listed = await asyncio.to_thread(program.request, "GET", "/v1/messages?page_size=1")
+                assert listed.status == 200 and listed.json["messages"]
+                await asyncio.to_thread(program.stop)
+                with pytest.raises(RuntimeError):  # Until it is mended, a start says why it cannot be.
+                    await asyncio.to_thread(program.start)
+                broken.mount()
+                program.start()
+                await running.acknowledged(30)
+        finally:
+            program.stop()
 
 
 async def test_a_postgresql_that_is_read_only_and_then_gone_for_a_while(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ LONG_S = 30.0
 class Cluster:
     """Nodes on one database, and one key for all of them. They end with `stack`."""
 
-    def __init__(self, folder: Path, database: str, dead_after_s: float = DEAD_AFTER_S) -> None:
+    def __init__(self, folder: Path, database: str, dead_after_s: float | None = DEAD_AFTER_S) -> None:
+        """`dead_after_s`: None: what is set unless somebody sets it, and heartbeats as often as then."""
         self.folder = folder
         self.database = database
         self.dead_after_s = dead_after_s
@@ -25,9 +26,12 @@ class Cluster:
         key = self.folder / "master.key"
         if not key.exists():
             key.write_text("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n")
+        pace = (
+            [] if self.dead_after_s is None else ["--heartbeat-s", "0.2", "--node-dead-after-s", str(self.dead_after_s)]
+        )
         program = Program(
             self.folder / name, "--database", database or self.database, "--role", role,
-            "--master-key-file", str(key), "--heartbeat-s", "0.2", "--node-dead-after-s", str(self.dead_after_s),
+            "--master-key-file", str(key), *pace,
             "--retry-schedule-s", "1", "--uncertain-retries", "0", "--shutdown-s", "4",
         )  # fmt: skip
         return self.stack.enter_context(program)

@@ -14,11 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 PHASES = (
-    "in-connect", "in-ehlo", "in-auth", "in-mail", "in-rcpt", "in-data", "in-content", "in-dot", "in-after-250",
-    "in-http-head", "in-http-body", "in-http-sent", "in-http-after-202",
+    "in-connect", "in-ehlo", "in-auth", "in-mail", "in-rcpt", "in-data", "in-content", "in-upload", "in-dot",
+    "in-after-250", "in-http-head", "in-http-body", "in-http-upload", "in-http-sent", "in-http-after-202",
 )  # fmt: skip
 _PATIENCE_S = 30.0
 _BIG_BYTES = 200_000
+_HUGE_BYTES = 1_400_000  #: goes in three pieces, and is a large body
+_GULP_BYTES = 200_000
 
 
 @dataclass
@@ -82,7 +84,10 @@ class Load:
         await asyncio.sleep(self._random.random() * 2 * self._pause_s)
 
     def _content(self, mark: str, line: str) -> str:
-        size = _BIG_BYTES if self._random.random() < 0.03 else self._random.randrange(200, 3000)
+        chance = self._random.random()
+        size = self._random.randrange(200, 3000)
+        if chance < 0.04:
+            size = _HUGE_BYTES if chance < 0.01 else _BIG_BYTES
         return (line * (size // len(line) + 1))[:size] + "\n"
 
     # SMTP
@@ -110,12 +115,7 @@ class Load:
         await self._say(reader, writer, "DATA", 354, after="in-data")
         body = self._content(mark, "The quick brown fox jumps over the lazy dog.\n").replace("\n", "\r\n")
         content = f"From: shop@example.com\r\nTo: {recipients[0]}\r\nSubject: {mark}\r\n\r\n{body}".encode()
-        half = len(content) // 2
-        writer.write(content[:half])
-        await writer.drain()
-        self._reach("in-content")
-        writer.write(content[half:] + b".\r\n")
-        await writer.drain()
+        await self._in_gulps(writer, content + b".\r\n", "in-content", "in-upload")
         self._reach("in-dot")
         code, text = await self._answer(reader)
         if code == 250:
@@ -123,6 +123,18 @@ class Load:
             self._reach("in-after-250")
         else:
             self._refused(code)
+
+    async def _in_gulps(self, writer: asyncio.StreamWriter, octets: bytes, half_way: str, at_each: str) -> None:
+        """Write `octets`, and reach `half_way` once; `at_each` after every gulp when there are many."""
+        middle = min(len(octets) // 2, _GULP_BYTES)
+        writer.write(octets[:middle])
+        await writer.drain()
+        self._reach(half_way)
+        for start in range(middle, len(octets), _GULP_BYTES):
+            writer.write(octets[start : start + _GULP_BYTES])
+            await writer.drain()
+            if start > 2 * _GULP_BYTES:
+                self._reach(at_each)
 
     async def _say(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: str, code: int, after: str = ""
@@ -159,18 +171,16 @@ class Load:
     async def _one_by_http(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         mark, recipients = self._sent.new(self._random)
         text = self._content(mark, "Grüße from the quick brown fox.\n")
-        mail = {"from": "shop@example.com", "to": recipients, "subject": mark, "text": text}
+        mail: dict[str, object] = {"from": "shop@example.com", "to": recipients, "subject": mark, "text": text}
+        if len(text) > _BIG_BYTES + 100:
+            mail["text"] = "See the file.\n"
+            mail["attachments"] = [{"name": "fox.txt", "content": base64.b64encode(text.encode()).decode()}]
         body = json.dumps(mail).encode()
         head = f"POST /v1/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {self._token}\r\n"
         writer.write(f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode())
         await writer.drain()
         self._reach("in-http-head")
-        half = len(body) // 2
-        writer.write(body[:half])
-        await writer.drain()
-        self._reach("in-http-body")
-        writer.write(body[half:])
-        await writer.drain()
+        await self._in_gulps(writer, body, "in-http-body", "in-http-upload")
         self._reach("in-http-sent")
         answer = (await reader.readuntil(b"\r\n\r\n")).decode()
         length = next(int(line[15:]) for line in answer.split("\r\n") if line.lower().startswith("content-length:"))

@@ -16,11 +16,12 @@ import signal
 import sys
 from typing import Any
 
-PHASES = ("connect", "ehlo", "mail", "rcpt", "data", "content", "dot", "taken", "answered")
+PHASES = ("connect", "ehlo", "mail", "rcpt", "data", "content", "piece", "dot", "taken", "answered")
 
 _END = b"\r\n.\r\n"
 _SUBJECT = re.compile(rb"^Subject: (\S+)\r?$", re.M)
 _BIG = 100_000
+_PIECE = 1 << 19  #: of a large content, as the gateway has it
 
 
 class _Input:
@@ -32,7 +33,7 @@ class _Input:
 
     async def readline(self) -> bytes:
         while b"\n" not in self._rest:
-            more = await self._reader.read(8192)
+            more = await self._reader.read(65_536)
             if not more:
                 return b""
             self._rest += more
@@ -42,7 +43,7 @@ class _Input:
     async def read(self) -> bytes:
         """Return what comes next. Raises EOFError."""
         rest, self._rest = self._rest, b""
-        rest = rest or await self._reader.read(8192)
+        rest = rest or await self._reader.read(65_536)
         if not rest:
             raise EOFError
         return rest
@@ -158,6 +159,8 @@ class NextHop:
             end = content.find(_END, start)
             if _BIG > len(content) > 20_000 and end < 0:
                 self._reach("content")
+            if len(content) > _PIECE and end < 0:
+                self._reach("piece")
             if hang_up_at is not None and len(content) > hang_up_at:
                 # Whether the dot had come by now or not, it was not taken.
                 return False
