@@ -193,7 +193,7 @@ async def test_a_server_that_cannot_be_reached_is_told(tmp_path: Path) -> None:
 
 
 async def test_a_statement_has_a_deadline(postgres_server: PostgresServer) -> None:
-    database = await open_database(new_postgres_url(postgres_server), statement_timeout_s=1.0)
+    database = await open_database(new_postgres_url(postgres_server), statement_timeout_s=3.0)
     results = await asyncio.gather(
         database.write(sleep, 60.0), database.write(put, "a"), database.read(sleep, 60.0), return_exceptions=True
     )
@@ -205,7 +205,7 @@ async def test_a_statement_has_a_deadline(postgres_server: PostgresServer) -> No
 
 async def test_a_connection_that_stops_answering_is_replaced(postgres_server: PostgresServer) -> None:
     """Its kernel still answers keepalives, so only a clock of our own can tell."""
-    database = await open_database(new_postgres_url(postgres_server), statement_timeout_s=1.0)
+    database = await open_database(new_postgres_url(postgres_server), statement_timeout_s=2.0)
     frozen = [await database.write(backend), await database.read(backend)]
     for pid in frozen:
         os.kill(pid, signal.SIGSTOP)

@@ -158,7 +158,7 @@ async def test_signals_meant_for_the_gateway_do_not_end_its_store(database: Data
 
 
 async def test_a_commit_that_takes_too_long_is_ended(database_url: str) -> None:
-    database = await open_database(database_url, writer="process", statement_timeout_s=1.0)
+    database = await open_database(database_url, writer="process", statement_timeout_s=2.0)
 
     with pytest.raises(Exception, match="too long"):
         await database.write(think)

@@ -37,7 +37,7 @@ class Curl:
         auth = ["-H", f"authorization: Bearer {self.owner}"]
         written = ["-s", "-S", "-w", r"\n%{http_code} %{http_version}"]
         done = subprocess.run(
-            ["curl", *self.flags, *auth, *written, *data, *more, self.url + path], capture_output=True, timeout=30
+            ["curl", *self.flags, *auth, *written, *data, *more, self.url + path], capture_output=True, timeout=60
         )
         assert done.returncode == 0, done.stderr.decode()
         answer, _, said = done.stdout.rpartition(b"\n")

@@ -212,7 +212,7 @@ def test_backing_up_and_restoring(reader: Reader) -> None:
         f"http://127.0.0.1:{reader.ports[8080]}/v1/messages",
         headers={"authorization": f"Bearer {(reader.folder / 'restored-data/owner.token').read_text().strip()}"},
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         assert b'"subject":"kept"' in answer.read()
 
 

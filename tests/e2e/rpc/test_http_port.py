@@ -357,7 +357,7 @@ async def test_curl_speaks_with_us(
     command += [option for option in options if option != "--tls"]
     command.append(f"http{'s' if tls else ''}://localhost:{port}/")
 
-    result = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=True, timeout=30)
+    result = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=True, timeout=60)
 
     assert f"x-version: {version}".encode() in result.stdout
     assert result.stdout.endswith(b"\r\n\r\n" + b"x" * 3_000_000)
