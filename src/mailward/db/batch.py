@@ -139,9 +139,14 @@ class Batcher:
         return items, answers
 
     def resolve(self, results: Results) -> None:
-        """Give the commit in flight its results, then hand over the next one, with what they led to."""
+        """Give the commit in flight its results, then hand over the next one, with what they led to.
+
+        A claim or a command takes the writer long, so a commit with one in it goes first: its while is for the results.
+        """
         in_flight, self._in_flight = self._in_flight, []
         self.sent_at = 0.0
+        if self._writes.items:
+            self._hand_over()
         self._hands_over = True
         for waiting, result in zip(in_flight, results, strict=True):
             if isinstance(waiting, list):
@@ -149,7 +154,9 @@ class Batcher:
                     self._tell(pending, answer)
             else:
                 _settle(waiting, result)
-        self._hand_over()
+        self._hands_over = False
+        if not self._in_flight:
+            self._hand_over()
 
     def _tell(self, pending: Pending[Any], result: Any) -> None:
         try:

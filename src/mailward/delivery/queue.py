@@ -4,7 +4,7 @@
 are for Database.write.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -97,16 +97,40 @@ class Expiry:
     status: Status
 
 
+_LARGE_BYTES = 65_536  # on the way from the writer contents are copied often
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """What a claim got: lane by lane, of what has been due longest, in the order of submission."""
 
-    leases: list[Lease]
-    #: Those of them whose content is still to be read, and its size: on the way from the writer it is copied often.
-    unread: list[tuple[Lease, int]]
+    owner: Owner
+    messages: list[list[Row]]  #: what `due` found of each; leases are made of it where they are wanted, see `leases`
+    contents: dict[int, bytes | None]  #: by message id; of large ones perhaps None: they are read later
     expired: list[Expiry]
     more: frozenset[Lane]  #: in which more may be due now
     next_due_at_us: dict[Lane, int]  #: when something that waits in the others becomes due; absent: nothing waits
+
+    def leases(self) -> Iterator[tuple[Lease, int]]:
+        """Yield each lease, and the size of its content where that is still to be read, else 0."""
+        for rows in self.messages:
+            id, reverse_path, smtputf8, size_bytes, created_at_us, expires_at_us, uncertain_retries, lane = rows[0][:8]
+            is_large = size_bytes > _LARGE_BYTES
+            yield (
+                Lease(
+                    id,
+                    self.owner,
+                    Lane(lane),
+                    Envelope(reverse_path, tuple([row[9] for row in rows]), bool(smtputf8)),
+                    b"" if is_large else self.contents[id] or b"",
+                    tuple([Due(row[8], row[10], row[11]) for row in rows]),
+                    created_at_us,
+                    expires_at_us,
+                    uncertain_retries,
+                    Phase.READY,
+                ),
+                size_bytes if is_large else 0,
+            )
 
 
 _LIFE = {
@@ -118,9 +142,6 @@ _NEXT_DUE = """
     SELECT next_attempt_at_us FROM recipients WHERE lane = :lane AND next_attempt_at_us IS NOT NULL
      ORDER BY next_attempt_at_us LIMIT 1
 """
-
-
-_LARGE_BYTES = 65_536
 
 
 class LeaseLost(Exception):
@@ -136,8 +157,8 @@ def claim(tx: Transaction, request: ClaimRequest) -> Claim:
     owner = request.owner
     if tx.fetch_one(_LIFE[tx.dialect], node=owner.node, epoch=owner.epoch) is None:
         raise LeaseLost(f"node {owner.node} is no longer in epoch {owner.epoch}")
-    leases: list[Lease] = []
-    unread: list[tuple[Lease, int]] = []
+    messages: list[list[Row]] = []
+    contents: dict[int, bytes | None] = {}
     expired: list[Expiry] = []
     left, left_bytes, more = request.messages, request.content_bytes, set[Lane]()
     for lane in Lane:
@@ -148,20 +169,21 @@ def claim(tx: Transaction, request: ClaimRequest) -> Claim:
             continue
         rows = _engine(tx).due(tx, lane, request.now_us, room)
         living, dead = _split_overdue(rows, request.now_us)
-        taken, size_bytes = _fitting(living, room, room_bytes, first=not leases)
+        taken, size_bytes = _fitting(living, room, room_bytes, first=not messages)
         # Content that has gone by age cannot be sent any more, whatever its message's lifetime says.
-        sizes = {rows[0][0]: rows[0][3] for rows in taken}
-        contents = _engine(tx).contents(tx, list(sizes), _LARGE_BYTES) if taken else {}
+        contents |= _engine(tx).contents(tx, [rows[0][0] for rows in taken], _LARGE_BYTES) if taken else {}
         dead += [row for rows in taken if rows[0][0] not in contents for row in rows]
         expired += _expire(tx, dead, request.now_us)
-        leased = _lease(tx, owner, [rows for rows in taken if rows[0][0] in contents], contents, request.now_us)
-        leases += leased
-        unread += [(lease, size) for lease in leased if (size := sizes[lease.message_id]) > _LARGE_BYTES]
+        leased = [rows for rows in taken if rows[0][0] in contents]
+        if leased:
+            _engine(tx).lease(tx, owner, [(row[0], row[8]) for rows in leased for row in rows], request.now_us)
+        messages += leased
         if len(rows) >= room or len(taken) < len(living):
             more.add(lane)
         left, left_bytes = left - len(taken), left_bytes - size_bytes
     due = next_due(tx)
-    return Claim(leases, unread, expired, frozenset(more), {lane: due[lane] for lane in due if lane not in more})
+    next_due_at_us = {lane: due[lane] for lane in due if lane not in more}
+    return Claim(owner, messages, contents, expired, frozenset(more), next_due_at_us)
 
 
 def next_due(tx: Transaction) -> dict[Lane, int]:
@@ -192,34 +214,6 @@ def _fitting(messages: list[list[Row]], room: int, room_bytes: int, *, first: bo
         size_bytes += content.held_bytes(rows[0][3])
         taken.append(rows)
     return taken, size_bytes
-
-
-def _lease(
-    tx: Transaction, owner: Owner, messages: list[list[Row]], contents: dict[int, bytes | None], now_us: int
-) -> list[Lease]:
-    if not messages:
-        return []
-    _engine(tx).lease(tx, owner, [(row[0], row[8]) for rows in messages for row in rows], now_us)
-    leases = []
-    for rows in messages:
-        id, reverse_path, smtputf8, size_bytes, created_at_us, expires_at_us, uncertain_retries, lane = rows[0][:8]
-        envelope = Envelope(reverse_path, tuple(row[9] for row in rows), bool(smtputf8))
-        due = tuple(Due(row[8], row[10], row[11]) for row in rows)
-        leases.append(
-            Lease(
-                id,
-                owner,
-                Lane(lane),
-                envelope,
-                b"" if size_bytes > _LARGE_BYTES else contents[id] or b"",
-                due,
-                created_at_us,
-                expires_at_us,
-                uncertain_retries,
-                Phase.READY,
-            )
-        )
-    return leases
 
 
 _END_WAIT = """

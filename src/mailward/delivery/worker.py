@@ -8,6 +8,7 @@ from contextlib import suppress
 from mailward import log, metrics
 from mailward.db.database import Database
 from mailward.delivery import clock, queue
+from mailward.delivery.claimed import leases_of
 from mailward.delivery.closer import Closer
 from mailward.delivery.hold import Hold, HoldLimits
 from mailward.delivery.lanes import Backlog, slots
@@ -19,7 +20,7 @@ from mailward.delivery.retry import RetryPolicy
 from mailward.delivery.senders import Senders
 from mailward.delivery.sending import Reports, Route
 from mailward.ids import AttemptId, MessageId
-from mailward.message.content import PIECE_BYTES, Content, StoredContent, held_bytes
+from mailward.message.content import Content, held_bytes
 from mailward.message.envelope import Envelope
 from mailward.provider.routing import Plan
 from mailward.transport.base import Gate, ProviderSettings, Transport
@@ -80,6 +81,7 @@ class Worker:
         self._wake = asyncio.Event()
         self._quiet = asyncio.Event()
         self._resting = False
+        self._claiming = False  # the feeder looks for room by itself
         self._backlog = Backlog()
         self._expired_at_us = 0  # when `queue.expire` last ran
         self._returning: list[Lease] = []  # for the feeder to give back
@@ -271,11 +273,13 @@ class Worker:
         if not self._backlog.lanes & self._hold.rooms().keys():
             due = await self._database.read(queue.next_due)
             self._backlog.learn(set(Lane) - self._backlog.lanes, due, self._now_us())
+        self._claiming = True
         while not self._stopping and outlets.current is not None:
             rooms = outlets.fitting(self._hold.rooms(), sum(map(len, self._hold.ready)))
             if not self._backlog.lanes & rooms.keys():
                 break  # When there is room again, `_freed` calls.
             await self._claim(rooms)
+        self._claiming = False
         self._senders.dispatch()
 
     async def _claim(self, rooms: dict[Lane, tuple[int, int]]) -> None:
@@ -294,10 +298,7 @@ class Worker:
             self._backlog.lanes.update(asked)
             raise
         report_expired(claim.expired)
-        for lease, size_bytes in claim.unread:
-            stored = StoredContent(self._database, lease.message_id, size_bytes)
-            lease.content = stored if size_bytes > PIECE_BYTES else await stored.whole()
-        self._hold.add_ready(claim.leases)
+        self._hold.add_ready(await leases_of(claim, self._database))
         self._backlog.learn(set(Lane) - claim.more - self._backlog.lanes, claim.next_due_at_us, self._now_us())
         self._backlog.lanes.update(claim.more)
         self._senders.dispatch()
@@ -349,7 +350,7 @@ class Worker:
                 self._stir()
 
     def _freed(self) -> None:
-        if self._backlog.lanes and self._backlog.lanes & self._hold.rooms().keys():
+        if self._backlog.lanes and not self._claiming and self._backlog.lanes & self._hold.rooms().keys():
             self._stir()
 
     def _give_back(self, lease: Lease) -> None:

@@ -182,7 +182,7 @@ async def test_a_node_thought_dead_cannot_write_and_begins_another_life(database
     assert frozen.owner > former
     assert frozen.life.is_sure()
     request = ClaimRequest(owner=frozen.owner, now_us=clock.now_us + SECOND, messages=9, content_bytes=1 << 20)
-    assert len((await database.write(queue.claim, request)).leases) == 2
+    assert len((await database.write(queue.claim, request)).messages) == 2
 
 
 async def test_an_outcome_that_arrives_before_the_burial_counts_and_one_after_it_does_not(database_url: str) -> None:

@@ -30,7 +30,7 @@ async def submit(database: Database, *messages: NewMessage) -> list[bool]:
 async def claim(database: Database, owner: Owner, **changes: Any) -> list[Lease]:
     values: dict[str, Any] = {"owner": owner, "now_us": NOW, "messages": 1_000, "content_bytes": 1 << 30}
     claimed = await database.write(queue.claim, ClaimRequest(**(values | changes)))
-    return claimed.leases
+    return [lease for lease, _ in claimed.leases()]
 
 
 def _recipients(tx: Transaction, message_id: int) -> list[Row]:
@@ -155,7 +155,7 @@ async def test_what_is_not_due_is_not_claimed_and_the_claim_says_when_it_will_be
     request = ClaimRequest(owner=owner, now_us=NOW, messages=10, content_bytes=10_000)
     claimed = await database.write(queue.claim, request)
 
-    assert claimed.leases == []
+    assert list(claimed.leases()) == []
     assert claimed.more == frozenset()
     assert claimed.next_due_at_us == {Lane.TRANSACTIONAL: NOW + 5, Lane.BULK: NOW + 3}
 
@@ -177,8 +177,7 @@ async def test_a_large_content_is_read_apart_from_its_claim(database: Database) 
     request = queue.ClaimRequest(owner=owner, now_us=NOW, messages=10, content_bytes=1 << 20)
     claimed = await database.write(queue.claim, request)
 
-    assert [len(lease.content) for lease in claimed.leases] == [0, 1_000]
-    assert claimed.unread == [(claimed.leases[0], len(large.content))]
+    assert [(len(lease.content), unread) for lease, unread in claimed.leases()] == [(0, 100_000), (1_000, 0)]
     assert await database.read(content.read, large.id) == large.content
 
 
@@ -229,7 +228,7 @@ async def test_a_lifetime_that_passed_in_the_queue_ends_without_an_attempt(datab
         queue.claim, ClaimRequest(owner=owner, now_us=NOW, messages=10, content_bytes=10_000)
     )
 
-    assert [lease.message_id for lease in claimed.leases] == [alive.id]
+    assert [lease.message_id for lease, _ in claimed.leases()] == [alive.id]
     assert [(expiry.message_id, expiry.status) for expiry in claimed.expired] == [(dead.id, "expired")]
     assert (await recipients(database, dead))[0][1] == "expired"
 

@@ -47,8 +47,8 @@ async def due(database: Database, now_us: int = NOW + 2 * SECOND) -> list[tuple[
     """Return (message, n) of all that is due, and lease it."""
     owner = await database.write(nodes.register, "claimer", NOW)
     request = queue.ClaimRequest(owner=owner, now_us=now_us, messages=10_000, content_bytes=1 << 30)
-    leases = (await database.write(queue.claim, request)).leases
-    return sorted((lease.message_id, one.n) for lease in leases for one in lease.due)
+    claimed = await database.write(queue.claim, request)
+    return sorted((lease.message_id, one.n) for lease, _ in claimed.leases() for one in lease.due)
 
 
 async def test_only_what_the_provider_could_not_take_is_due(database: Database) -> None:

@@ -52,6 +52,12 @@ def test_bulk_mail_leaves_half_of_the_memory_and_codes_find_room_beside_everythi
     assert hold.rooms() == {OTP: (2, (1 << 20) - 300)}
 
 
+def test_a_claim_brings_few_of_a_large_room_because_opens_and_closes_wait_for_it() -> None:
+    hold = Hold(HoldLimits(messages=4_000))
+
+    assert {messages for messages, _ in hold.rooms().values()} == {128}
+
+
 def test_bytes_count_like_messages() -> None:
     hold = Hold(HoldLimits(messages=100, content_bytes=1_600))
     hold.add(lease(BULK, 800))
