@@ -37,6 +37,7 @@ class Reader:
         self.replaced: dict[str, str] = {}  #: what stands in the page → what this machine has instead
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("MAILWARD_")}
         self.env |= {f"MAILWARD_{name}": f"127.0.0.1:{self.ports[p]}" for name, p in (("HTTP", 8080), ("SMTP", 2525))}
+        self.env["PATH"] = f"{folder / '.venv/bin'}:{os.environ['PATH']}"
         self._servers: list[subprocess.Popen[bytes]] = []
         for name, command in (
             (".venv/bin/mailward", f'exec "{sys.executable}" -m mailward "$@"'),
@@ -229,6 +230,28 @@ def test_calling_the_api_with_every_client(reader: Reader) -> None:
     states = {one["senderName"]: one["state"] for one in json.loads(listed)["result"]}
     assert states.pop("node") == "SMTP_CONFIG_ACTIVE"
     assert states == dict.fromkeys(("grpcurl", "Python", "client"), "SMTP_CONFIG_INACTIVE")
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        ("idempotency", '"id":"msg_'),
+        ("lanes-and-expiry", '"id":"msg_'),
+        ("see-who-changed-what", "instance.smtp.config.activated"),
+        ("roles-and-tokens", "mw_"),
+        ("restrict-senders", "custom domain"),
+    ],
+)
+def test_pages_that_need_no_more_than_a_gateway(reader: Reader, page: str, said: str) -> None:
+    reader.serve("scripts/run")
+    reader.paste(
+        """MAILWARD=http://127.0.0.1:8080; TOKEN=$(cat mailward-data/owner.token)
+        ID=$(curl -sf "$MAILWARD/admin/v1/smtp" -H "Authorization: Bearer $TOKEN" -d '{"senderAddress": "a@example.com",
+        "senderName": "A", "host": "127.0.0.1:9"}' | sed 's/.*"id":"\\([0-9]*\\)".*/\\1/')
+        curl -sf -X POST "$MAILWARD/admin/v1/smtp/$ID/_activate" -H "Authorization: Bearer $TOKEN" -d '{}'"""
+    )
+
+    assert said in reader.follow(f"howto/{page}.md")
 
 
 def test_terraform_signs_in_with_the_key_that_was_made_for_it(reader: Reader, certificates: Certificates) -> None:
