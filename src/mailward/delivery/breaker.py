@@ -125,6 +125,18 @@ def may_probe(breaker: Breaker, now_us: int) -> bool:
     return breaker.state is not State.CLOSED and now_us >= breaker.try_at_us
 
 
+def set_back(breaker: Breaker, now_us: int) -> Breaker:
+    """Return the breaker after the clock was set back to `now_us`: what began later begins now."""
+    try_at_us = min(breaker.try_at_us, now_us + max(*_OPEN_S, _PROBE_S) * _SECOND_US)
+    by_us = max(0, breaker.paused_at_us - now_us)
+    return replace(
+        breaker,
+        try_at_us=try_at_us,
+        paused_at_us=breaker.paused_at_us - by_us,
+        paused_until_us=max(0, breaker.paused_until_us - by_us),
+    )
+
+
 def renewed(breaker: Breaker, revision: int) -> Breaker:
     """Return the breaker for `revision` of the settings: after a change the provider may show itself anew at once."""
     return breaker if breaker.revision >= revision else Breaker(revision=revision)

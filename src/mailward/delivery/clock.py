@@ -1,8 +1,9 @@
-"""What a clock that was set back leaves in the queue: recipients that wait for a time an hour too late (SQL)."""
+"""What a clock that was set back leaves: recipients, and providers, that wait for a time an hour too late (SQL)."""
 
 from collections.abc import Callable
 
 from mailward.db.database import Transaction
+from mailward.delivery import health
 
 #: Clocks of healthy machines differ by less.
 SLACK_US = 60_000_000
@@ -17,7 +18,8 @@ _MEND = """
 
 
 def mend(tx: Transaction, now_us: int) -> int:
-    """Let recipients whose wait began in the future wait as long from now on; return how many there were."""
+    """Let what has waited since the future wait as long from now on, providers too; return how many recipients did."""
+    health.mend(tx, now_us, SLACK_US)
     return tx.execute(_MEND, now_us=now_us, future_us=now_us + SLACK_US)
 
 

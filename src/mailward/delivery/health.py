@@ -7,6 +7,8 @@ from typing import Any
 import orjson
 
 from mailward.db.database import Transaction
+from mailward.delivery import breaker as breaking
+from mailward.delivery import limits as limiting
 from mailward.delivery.breaker import Breaker, Event, Probing, State, after, may_probe, renewed
 from mailward.delivery.limits import Exchange, Grant, Usage, exchange
 from mailward.ids import ProviderId
@@ -51,6 +53,24 @@ def take_probe(tx: Transaction, id: ProviderId, revision: int, now_us: int) -> t
         breaker = after(breaker, Probing(now_us))
     _store(tx, id, breaker)
     return breaker, mine
+
+
+_ALL = {
+    "sqlite": "SELECT provider_id, breaker, usage FROM provider_health",
+    "postgresql": "SELECT provider_id, breaker, usage FROM provider_health ORDER BY provider_id FOR UPDATE",
+}
+
+
+def mend(tx: Transaction, now_us: int, slack_us: int) -> None:
+    """Mend what a clock that was set back left: pauses and windows that would last until it is that late again."""
+    for id, text, used in tx.fetch(_ALL[tx.dialect]):
+        breaker = _breaker(text)
+        if (mended := breaking.set_back(breaker, now_us)) != breaker:
+            _store(tx, ProviderId(id), mended)
+        usage = Usage.from_json(orjson.loads(used))
+        if usage.at_us > now_us + slack_us:
+            limiting.set_back(usage, now_us)
+            tx.execute(_SET_USAGE, id=id, text=orjson.dumps(usage.to_json()).decode())
 
 
 def _locked(tx: Transaction, id: ProviderId) -> Breaker:

@@ -90,6 +90,15 @@ def exchange(usage: Usage, limits: SendLimits, ask: Exchange, lives: Collection[
     return grant
 
 
+def set_back(usage: Usage, now_us: int) -> None:
+    """The clock was set back to `now_us`: what was taken is as long ago as it was before."""
+    by_us = usage.at_us - now_us
+    usage.at_us = now_us
+    for buckets in usage.ended.values():
+        for bucket in buckets:
+            bucket[0] -= by_us
+
+
 def _grant(usage: Usage, limits: SendLimits, taken: int, want: int, now_us: int) -> Grant:
     slots, reason, retry_at_us = min(want, limits.share), "", 0
     for name, length_us, limit in limits.windows():

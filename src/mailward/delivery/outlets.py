@@ -72,6 +72,12 @@ class Outlets:
         for outlet in self.all:
             outlet.slots = outlet.used = 0
 
+    def look_anew(self) -> None:
+        """The clock was set back, and what the nodes share was mended."""
+        for outlet in self.all:
+            outlet.known = False
+            outlet.retry_at_us = outlet.taken_at_us = 0
+
     def refresh(self) -> None:
         """See again who may be used: something happened, or time passed."""
         now_us = self._now_us()

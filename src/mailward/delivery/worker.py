@@ -251,8 +251,9 @@ class Worker:
         if self._back_off_s:
             await self._reconcile()
         if self._step_back.seen():
-            if await self._database.write(clock.mend, self._now_us()):
-                self._backlog.add_all()
+            await self._database.write(clock.mend, self._now_us())
+            self._backlog.add_all()
+            self._senders.outlets.look_anew()
             self._step_back.mended()
         if self._returning:
             returning, self._returning = self._returning, []
@@ -304,7 +305,7 @@ class Worker:
         self._senders.dispatch()
 
     async def _expire(self) -> None:
-        if (now_us := self._now_us()) - self._expired_at_us >= _EXPIRE_EVERY_US:
+        if abs((now_us := self._now_us()) - self._expired_at_us) >= _EXPIRE_EVERY_US:
             self._expired_at_us = now_us
             report_expired(await self._database.write(queue.expire, now_us, _EXPIRE_AT_ONCE))
 

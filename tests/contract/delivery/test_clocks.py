@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from mailward.db.database import Database
+from mailward.provider.routing import Hop, SendLimits
 from tests.support.gateway import Gateway, relay_at, running_gateway
 from tests.support.queued import HOUR
 from tests.support.smtp_servers import scripted_server
@@ -46,6 +47,28 @@ async def test_mail_that_was_queued_while_the_clock_was_ahead_does_not_wait_for_
 
     assert len(server.contents) == 3
     assert {len(view.attempts) for view in views} == {1}
+
+
+@pytest.mark.parametrize("limits", [SendLimits(), SendLimits(per_minute=1)], ids=["paused", "limited"])
+async def test_a_provider_that_was_left_alone_while_the_clock_was_ahead_is_not_left_alone_for_an_hour(
+    database: Database, limits: SendLimits
+) -> None:
+    script: Any = {"MAIL": [b"421 4.7.0 slow down\r\n", b"250 2.1.0 ok\r\n"]} if limits == SendLimits() else {}
+    async with (
+        scripted_server(script) as server,
+        running_gateway(database, (Hop(settings=relay_at(server.port), limits=limits),)) as gateway,
+    ):
+        await set_clock(gateway, HOUR)
+        ids = [await gateway.hand_in() for _ in range(2)]
+        await gateway.worker.settled()
+        assert len(server.contents) < 2
+
+        await set_clock(gateway, -HOUR)
+        for _ in range(4):
+            await gateway.pass_time(61)
+        views = [await gateway.view(id) for id in ids]
+
+    assert [view.recipients[0].status.value for view in views] == ["accepted", "accepted"]
 
 
 async def test_a_restart_after_the_clock_was_set_back_finds_the_same(database: Database) -> None:

@@ -17,6 +17,7 @@ from mailward.delivery.breaker import (
     after,
     may_probe,
     renewed,
+    set_back,
 )
 
 SECOND = 1_000_000
@@ -140,3 +141,12 @@ def test_a_spotless_breaker_needs_no_word_of_success() -> None:
     assert Breaker(revision=7, reason="long ago").is_spotless
     assert not replace(Breaker(), talks=1).is_spotless
     assert not told(*[refused()] * FAILURES).is_spotless
+
+
+def test_a_clock_that_was_set_back_keeps_no_provider_away_until_it_is_that_late_again() -> None:
+    earlier = NOW - 900 * SECOND
+    opened, paused = told(*[refused()] * FAILURES), told(Throttled(NOW, "429", 30.0, NOW - 1))
+
+    assert may_probe(set_back(opened, earlier), earlier + 60 * SECOND)
+    assert set_back(paused, earlier).paused_until_us == earlier + 30 * SECOND
+    assert set_back(paused, NOW) == paused

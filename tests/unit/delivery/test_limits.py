@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from mailward.delivery.limits import Exchange, Grant, Usage, exchange
+from mailward.delivery.limits import Exchange, Grant, Usage, exchange, set_back
 from mailward.provider.routing import SendLimits
 
 SECOND = 1_000_000
@@ -145,3 +145,15 @@ def test_a_steady_sender_gets_nearly_all_that_is_allowed() -> None:
         now_us = max(now_us + 2_000, grant.retry_at_us)
 
     assert 60 * 20 * 0.9 <= sent <= 61 * 20
+
+
+def test_a_window_is_as_long_as_ever_when_the_clock_was_set_back() -> None:
+    usage, limits = Usage(), SendLimits(per_minute=1)
+    assert ask(usage, limits, want=1).slots == 1
+    ask(usage, limits, used=1)
+
+    earlier = NOW - 3600 * SECOND
+    set_back(usage, earlier)
+
+    assert ask(usage, limits, earlier + 30 * SECOND, want=1).slots == 0
+    assert ask(usage, limits, earlier + 90 * SECOND, want=1).slots == 1
