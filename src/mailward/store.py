@@ -142,8 +142,14 @@ def secret_box(settings: Settings) -> SecretBox:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the data dir `path` for this process. Raises FailedPrecondition when another one serves it."""
-    fd = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Hold the data dir `path` for this process. Raises FailedPrecondition when another one serves it.
+
+    Raises Unavailable on a disk that the kernel has made read-only: whether it has, only a write tells.
+    """
+    try:
+        fd = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Unavailable("STORE-disk", f"cannot write to the data dir {path} (--data-dir): {error.strerror}") from None
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

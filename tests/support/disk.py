@@ -21,7 +21,7 @@ class Disk:
         self.path = folder / "disk"
         self.path.mkdir()
         self._image = folder / "disk.img"
-        self._is_mounted = False
+        self.is_mounted = False  #: False from beginning to end: we may not
 
     def make(self) -> None:
         """Make it and mount it."""
@@ -34,16 +34,16 @@ class Disk:
     def mount(self) -> None:
         """Make it writable again, which takes an unmount after an error."""
         self.unmount()
-        self._is_mounted = _run("mount", "-o", "loop", str(self._image), str(self.path))
+        self.is_mounted = _run("mount", "-o", "loop", str(self._image), str(self.path))
 
     def unmount(self) -> None:
-        if self._is_mounted:
+        if self.is_mounted:
             assert _run("umount", str(self.path))
-            self._is_mounted = False
+            self.is_mounted = False
 
     def fail(self, program: Program) -> None:
         """Let nothing be written to it any more, by the running `program`."""
-        if self._is_mounted:
+        if self.is_mounted:
             assert _run("mount", "-o", "remount,abort", str(self.path))
         else:
             for pid in (program.store_pid, program.process.pid):

@@ -243,8 +243,7 @@ class Worker:
             # Everybody who meets the failing store stirs the feeder; that must not become a loop without pause.
             self._wake.clear()
             return self._back_off_s
-        now_us = self._now_us()
-        moments = [self._backlog.next_due_at_us or 0, *self._senders.outlets.due_at_us()]
+        now_us, moments = self._now_us(), [self._backlog.next_due_at_us or 0, *self._senders.outlets.due_at_us()]
         return min([self._poll_s, *((at_us - now_us) / 1e6 for at_us in moments if at_us > now_us)])
 
     async def _tend(self) -> None:
