@@ -118,9 +118,10 @@ class PostgresServer:
                 sleep(0.1)
 
     def terminate_backends(self) -> None:
-        """Cut every connection but leave the server up."""
+        """Cut every connection but leave the server up. Returns once they have ended."""
+        others = "SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+            connection.execute(others)
 
     def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None

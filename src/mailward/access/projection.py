@@ -68,12 +68,12 @@ class AccessProjection:
     def reset(self, tx: Transaction) -> None:
         """Empty the tables, so that all events can be applied again."""
         for statement in _EMPTY:
-            tx.execute(statement)
+            tx.put(statement)
 
 
 def _machine_added(tx: Transaction, event: RecordedEvent) -> None:
     user = event.payload
-    tx.execute(
+    tx.put(
         _ADD_USER,
         id=event.aggregate_id,
         name=user["userName"],
@@ -91,13 +91,13 @@ def _pat_added(tx: Transaction, event: RecordedEvent) -> None:
 
 def _token_added(tx: Transaction, event: RecordedEvent) -> None:
     """A sign-in changes nothing about the user. What it held before and is overdue goes."""
-    tx.execute(_REMOVE_OVERDUE, user_id=event.aggregate_id, at=event.at_us)
+    tx.put(_REMOVE_OVERDUE, user_id=event.aggregate_id, at=event.at_us)
     _add_token(tx, event, "access", for_api=bool(event.payload.get("forAPI")))
 
 
 def _add_token(tx: Transaction, event: RecordedEvent, kind: str, *, for_api: bool) -> None:
     token = event.payload
-    tx.execute(
+    tx.put(
         _ADD_TOKEN,
         id=token["tokenId"],
         user_id=event.aggregate_id,
@@ -113,7 +113,7 @@ def _add_token(tx: Transaction, event: RecordedEvent, kind: str, *, for_api: boo
 
 def _key_added(tx: Transaction, event: RecordedEvent) -> None:
     key = event.payload
-    tx.execute(
+    tx.put(
         _ADD_KEY,
         id=key["keyId"],
         user_id=event.aggregate_id,
@@ -125,20 +125,20 @@ def _key_added(tx: Transaction, event: RecordedEvent) -> None:
 
 
 def _key_removed(tx: Transaction, event: RecordedEvent) -> None:
-    tx.execute(_REMOVE_KEY, id=event.payload["keyId"])
-    tx.execute(_REMOVE_BROUGHT_BY_KEY, user_id=event.aggregate_id, id=event.payload["keyId"])
+    tx.put(_REMOVE_KEY, id=event.payload["keyId"])
+    tx.put(_REMOVE_BROUGHT_BY_KEY, user_id=event.aggregate_id, id=event.payload["keyId"])
     _touch(tx, event)
 
 
 def _secret_set(tx: Transaction, event: RecordedEvent) -> None:
-    tx.execute(_SET_SECRET, id=event.aggregate_id, digest=bytes.fromhex(event.payload["digest"]))
-    tx.execute(_REMOVE_BROUGHT_BY_SECRET, user_id=event.aggregate_id)
+    tx.put(_SET_SECRET, id=event.aggregate_id, digest=bytes.fromhex(event.payload["digest"]))
+    tx.put(_REMOVE_BROUGHT_BY_SECRET, user_id=event.aggregate_id)
     _touch(tx, event)
 
 
 def _signing_key_added(tx: Transaction, event: RecordedEvent) -> None:
     key = event.payload
-    tx.execute(
+    tx.put(
         _ADD_SIGNING_KEY,
         id=key["keyId"],
         public_key=key["publicKey"],
@@ -148,12 +148,12 @@ def _signing_key_added(tx: Transaction, event: RecordedEvent) -> None:
 
 
 def _pat_removed(tx: Transaction, event: RecordedEvent) -> None:
-    tx.execute(_REMOVE_TOKEN, id=event.payload["tokenId"])
+    tx.put(_REMOVE_TOKEN, id=event.payload["tokenId"])
     _touch(tx, event)
 
 
 def _touch(tx: Transaction, event: RecordedEvent) -> None:
-    tx.execute(_TOUCH_USER, id=event.aggregate_id, sequence=event.version, at=event.at_us)
+    tx.put(_TOUCH_USER, id=event.aggregate_id, sequence=event.version, at=event.at_us)
 
 
 def _member_added(tx: Transaction, event: RecordedEvent) -> None:
@@ -166,11 +166,11 @@ def _member_changed(tx: Transaction, event: RecordedEvent) -> None:
 
 def _write_member(statement: str, tx: Transaction, event: RecordedEvent) -> None:
     roles = json.dumps(event.payload.get("roles", []))
-    tx.execute(statement, user_id=event.payload["userId"], roles=roles, sequence=event.version, at=event.at_us)
+    tx.put(statement, user_id=event.payload["userId"], roles=roles, sequence=event.version, at=event.at_us)
 
 
 def _member_removed(tx: Transaction, event: RecordedEvent) -> None:
-    tx.execute(_REMOVE_MEMBER, user_id=event.payload["userId"], sequence=event.version, at=event.at_us)
+    tx.put(_REMOVE_MEMBER, user_id=event.payload["userId"], sequence=event.version, at=event.at_us)
 
 
 _HANDLERS: dict[str, Callable[[Transaction, RecordedEvent], None]] = {

@@ -14,6 +14,7 @@ from psycopg.types.array import ListBinaryDumper
 from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 
 from mailward.db.named import compile_named
+from mailward.db.postgres_wire import DONE, Step, Wire
 from mailward.db.transaction import ConstraintViolated, Contended, Row, StoreFailed
 from mailward.errors import DeadlineExceeded, InvalidArgument, MailwardError
 
@@ -32,7 +33,7 @@ _SESSION = """
            set_config('TimeZone', 'UTC', false)
 """
 
-_DONE = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK)
+_AHEAD = 500  #: steps that wait at the most
 _CONTENDED = frozenset({"40P01", "40001", "55P03"})  # deadlock, serialization failure, lock timeout
 #: Classes of SQLSTATE that speak of the server, not of the statement: connection, resources, operator, system, damage.
 _STORAGE_CLASSES = frozenset({"08", "53", "57", "58", "XX", "28", "3D"})
@@ -42,8 +43,8 @@ _READ_ONLY = "25006"  # a standby
 class PostgresConnection:
     """A transaction.Connection. The thread that uses it may change; two may not use it at once.
 
-    BEGIN, SAVEPOINT and RELEASE wait for the next statement and travel in one message before it: a transaction that
-    touches nothing costs nothing, and a savepoint costs no round trip beyond the first.
+    BEGIN, SAVEPOINT, RELEASE, locks and whatever was `put` wait for the next statement that somebody waits for and
+    travel with it: a transaction that touches nothing costs nothing, and one that only writes costs a round trip.
     """
 
     dialect: Literal["postgresql"] = "postgresql"
@@ -66,7 +67,7 @@ class PostgresConnection:
         `idle_transaction_s`: how long it may rest inside a transaction; a frozen process must not hold locks for ever.
         """
         self.memo: dict[object, Any] = {}
-        self.held: set[object] = set()
+        self.held: dict[object, Any] = {}
         self._begin = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if read_only else b"BEGIN"
         self._timeout_ms = int(statement_timeout_s * 1000)
         self._idle_ms = int(idle_transaction_s * 1000)
@@ -84,8 +85,9 @@ class PostgresConnection:
             self._conninfo = make_conninfo(url, **{k: v for k, v in defaults.items() if k not in conninfo_to_dict(url)})
         except psycopg.Error as error:
             raise InvalidArgument("DB-Hq5n", "the database URL cannot be understood") from error
-        self._ahead: list[bytes] = []  # commands that go before the next statement
+        self._ahead: list[Step] = []  # what goes before the next statement
         self._open = False  # whether BEGIN has been sent
+        self._shared = False  # whether several calls share the transaction, each in a savepoint
         self._back_off_s = 0.0
         self._retry_at = 0.0
         self._connect()
@@ -106,9 +108,9 @@ class PostgresConnection:
                 connection.adapters.register_dumper(type, Int8Dumper)
                 connection.adapters.register_dumper(type, Int8BinaryDumper)
             connection.adapters.register_dumper(list, ListBinaryDumper)
-            connection.prepared_max = 500
             limit = str(self._timeout_ms)
             connection.execute(_SESSION, (limit, str(self._timeout_ms // 2), str(self._idle_ms))).close()
+            self._wire = Wire(connection)
         except psycopg.Error as error:
             if connection is not None:
                 connection.close()
@@ -117,15 +119,26 @@ class PostgresConnection:
             raise StoreFailed("DB-9fCe", f"the database cannot be reached: {_first_line(error)}") from error
         self._back_off_s = self._retry_at = 0.0
         self._connection = connection
-        self._cursor = connection.cursor(binary=True)
 
     # Transaction
+
+    def lock(self, name: str, /) -> None:
+        self._ahead.append(b"SELECT pg_advisory_xact_lock(hashtext('%b'))" % name.encode())
+
+    def put(self, sql: str, /, **values: Any) -> None:
+        native, names = compile_named(sql)
+        try:
+            self._ahead.append(self._wire.statement(native, [values[name] for name in names]))
+            if len(self._ahead) > _AHEAD:
+                self._send()
+        except Exception as error:
+            raise self._translate(error) from error
 
     def execute(self, sql: str, /, **values: Any) -> int:
         native, names = compile_named(sql)
         try:
-            self._send_ahead()
-            return max(0, self._cursor.execute(native, [values[name] for name in names]).rowcount)
+            statement = self._wire.statement(native, [values[name] for name in names])
+            return self._send(statement)[-1].command_tuples or 0
         except Exception as error:
             raise self._translate(error) from error
 
@@ -133,12 +146,11 @@ class PostgresConnection:
         if not rows:
             return 0
         try:
-            self._send_ahead()
             if isinstance(rows[0], Mapping):
                 sql, names = compile_named(sql)
                 rows = [[row[name] for name in names] for row in rows]  # type: ignore[call-overload]
-            self._cursor.executemany(sql, rows)
-            return self._cursor.rowcount
+            results = self._send(*(self._wire.statement(sql, row) for row in rows))  # type: ignore[arg-type]
+            return sum(result.command_tuples or 0 for result in results[-len(rows) :])
         except Exception as error:
             raise self._translate(error) from error
 
@@ -152,9 +164,7 @@ class PostgresConnection:
 
     def run(self, sql: str, values: Sequence[Any], /) -> list[Row]:
         try:
-            self._send_ahead()
-            cursor = self._cursor.execute(sql, values)
-            return cursor.fetchall() if cursor.description else []
+            return self._wire.rows(self._send(self._wire.statement(sql, values))[-1])
         except Exception as error:
             raise self._translate(error) from error
 
@@ -164,19 +174,19 @@ class PostgresConnection:
         if self._connection.closed:
             self._connect()
         self._ahead = [self._begin]
-        self._open = False
+        self._open = self._shared = False
         self.held.clear()
 
     def commit(self) -> None:
-        if not self._open:  # Nothing was sent, so there is nothing to keep.
+        if not self._open and self._ahead == [self._begin]:  # Nothing was sent, so there is nothing to keep.
             return
         self._require_sound()
+        steps, self._ahead, self._open = [*self._ahead, b"COMMIT"], [], True
         try:
-            if self._command(b";".join([*self._ahead, b"COMMIT"])) != b"COMMIT":
+            if self._run(steps)[-1].command_status != b"COMMIT":
                 raise ConstraintViolated("the server rolled the transaction back")
         except Exception as error:
             raise self._translate(error) from error
-        self._ahead = []
         self._open = False
 
     def rollback(self) -> None:
@@ -187,11 +197,12 @@ class PostgresConnection:
             return
         self._open = False
         try:
-            self._command(b"ROLLBACK")
+            self._run([b"ROLLBACK"])
         except psycopg.Error:
             self._connection.close()
 
     def savepoint(self) -> None:
+        self._shared = True
         self._ahead.append(b"SAVEPOINT call")
 
     def release(self) -> None:
@@ -204,10 +215,10 @@ class PostgresConnection:
     def rollback_to_savepoint(self) -> None:
         self.memo.clear()
         self.held.clear()
-        if self._ahead and self._ahead[-1] == b"SAVEPOINT call":
-            self._ahead.pop()
+        if b"SAVEPOINT call" in self._ahead:
+            del self._ahead[self._ahead.index(b"SAVEPOINT call") :]
         else:
-            self._ahead.append(b"ROLLBACK TO call;RELEASE call")
+            self._ahead += [b"ROLLBACK TO call", b"RELEASE call"]
 
     def idle(self) -> None:
         pass
@@ -225,26 +236,28 @@ class PostgresConnection:
 
     # Inside
 
-    def _send_ahead(self) -> None:
-        if not self._ahead:
-            return
-        commands, self._ahead = b";".join(self._ahead), []
+    def _send(self, *steps: Step) -> list[pq.abc.PGresult]:
+        """Send what waits, and `steps`, in one round trip, and return the results."""
+        steps, self._ahead = (*self._ahead, *steps), []
+        fresh, self._open = not self._open, True
         try:
-            self._command(commands)
+            return self._run(steps)
         except psycopg.Error as error:
-            if self._open or not self._lost(error):
+            if not fresh or not self._lost(error):
                 raise
-            # The connection died while it was idle: nothing of this transaction has been sent, so begin it anew.
+            # The connection died, most likely while it was idle. Nothing was committed: begin the transaction anew.
             self._connect()
-            self._command(commands)
-        self._open = True
+            return self._run(steps)
 
-    def _command(self, commands: bytes) -> bytes | None:
-        """Run `commands` in one round trip and return the last one's tag, e.g. b"COMMIT"."""
-        result = self._connection.pgconn.exec_(commands)
-        if result.status not in _DONE:
-            raise psycopg.errors.error_from_result(result)
-        return result.command_status
+    def _run(self, steps: Sequence[Step]) -> list[pq.abc.PGresult]:
+        results = self._wire.run(steps)
+        if results[-1].status in DONE:
+            return results
+        error = psycopg.errors.error_from_result(results[-1])
+        if self._shared and len(results) < len(steps) and not self._lost(error):
+            # It may be an earlier call's that was put: who shares the transaction is to try it in one of its own.
+            raise Contended("DB-vU8p", f"a statement failed: {_first_line(error)}") from error
+        raise error
 
     def _lost(self, error: psycopg.Error) -> bool:
         """Return whether `error` means the end of the connection, and close it then."""
@@ -261,7 +274,7 @@ class PostgresConnection:
     def _require_sound(self) -> None:
         """Raise when the function caught an error of a statement: in PostgreSQL nothing after it was stored."""
         failed = self._connection.pgconn.transaction_status == pq.TransactionStatus.INERROR
-        if failed and not any(command.startswith(b"ROLLBACK") for command in self._ahead):
+        if failed and b"ROLLBACK TO call" not in self._ahead:
             raise ConstraintViolated("a statement failed, and the function went on")
 
     def _translate(self, error: Exception) -> Exception:

@@ -13,17 +13,24 @@ from mailward.db.transaction import Connection
 from mailward.db.writer import Failed, failed
 from mailward.errors import Unavailable
 
+_TOGETHER = 8  #: reads in one transaction at the most, so that a slow one keeps few others waiting
+
 _Job = tuple[Callable[..., Any], tuple[Any, ...], asyncio.Future[Any]]
 
 
 class Readers:
-    """Runs read functions, first come, first served. The loop is woken once for all results that are ready."""
+    """Runs read functions, first come, first served.
+
+    Those that are asked for in one turn of the loop go to one thread and share a transaction: a hand-over costs both
+    threads more than most reads. The loop is woken once for all results that are ready.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, connections: Sequence[Connection], *, max_waiting: int) -> None:
         """One thread for each of `connections`. `max_waiting`: reads that may wait or run at once."""
         self._loop = loop
         self._max_waiting = max_waiting
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._gathered: list[_Job] = []  # in this turn
+        self._jobs: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
         self._done: deque[tuple[asyncio.Future[Any], Any]] = deque()
         self._woken = False
         self._waiting: set[asyncio.Future[Any]] = set()
@@ -44,8 +51,15 @@ class Readers:
             raise Unavailable("DB-eV9c", "too many reads wait for the database")
         future = self._loop.create_future()
         self._waiting.add(future)
-        self._jobs.put((function, args, future))
+        if not self._gathered:
+            self._loop.call_soon(self._hand_over)
+        self._gathered.append((function, args, future))
         return future
+
+    def _hand_over(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        for start in range(0, len(gathered), _TOGETHER):
+            self._jobs.put(gathered[start : start + _TOGETHER])
 
     def abort_older_than(self, seconds: float) -> None:
         """Make the reads fail that have been running for longer."""
@@ -57,6 +71,7 @@ class Readers:
     def end(self, error: Unavailable) -> None:
         """Refuse new reads with `error`."""
         self._over = error
+        self._hand_over()
 
     def close(self) -> None:
         """Let the threads finish what waits, and end. Blocks."""
@@ -80,15 +95,11 @@ class Readers:
 
     def _work(self, connection: Connection) -> None:
         me = threading.get_ident()
-        while (job := self._jobs.get()) is not None:
-            function, args, future = job
-            if not future.cancelled():
-                self._started[me] = (connection, monotonic())
-                result = _read(connection, function, args)
-                del self._started[me]
-            else:
-                result = None
-            self._done.append((future, result))
+        while (jobs := self._jobs.get()) is not None:
+            self._started[me] = (connection, monotonic())
+            results = _read(connection, jobs)
+            del self._started[me]
+            self._done.extend(zip((future for _, _, future in jobs), results, strict=True))
             if not self._woken:
                 self._woken = True
                 with contextlib.suppress(RuntimeError):  # The loop is closed, and with it everybody who waited.
@@ -96,12 +107,15 @@ class Readers:
         connection.close()
 
 
-def _read(connection: Connection, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+def _read(connection: Connection, jobs: list[_Job]) -> list[Any]:
+    """Return the results of `jobs` from one transaction, or, when one of them fails, each from one of its own."""
     try:
         connection.begin()
-        result = function(connection, *args)
+        results = [None if future.cancelled() else function(connection, *args) for function, args, future in jobs]
         connection.commit()
-        return result
+        return results
     except BaseException as error:
         connection.rollback()
-        return failed(error)
+        if len(jobs) == 1:
+            return [failed(error)]
+    return [result for job in jobs for result in _read(connection, [job])]

@@ -54,7 +54,7 @@ class SqliteConnection:
         `busy_timeout_s`: how long to wait for another process (a command-line tool) that holds the write lock.
         """
         self.memo: dict[object, Any] = {}
-        self.held: set[object] = set()
+        self.held: dict[object, Any] = {}
         self._path = path
         self._read_only = read_only
         self._busy_timeout_s = busy_timeout_s
@@ -103,6 +103,12 @@ class SqliteConnection:
             yield f"wal_autocheckpoint = {_CHECKPOINT_PAGES}"
 
     # Transaction
+
+    def lock(self, name: str, /) -> None:
+        pass
+
+    def put(self, sql: str, /, **values: Any) -> None:
+        self.execute(sql, **values)
 
     def execute(self, sql: str, /, **values: Any) -> int:
         try:

@@ -25,9 +25,24 @@ class Transaction(Protocol):
     #: transaction or savepoint of it is rolled back, so that it never holds what was not stored.
     memo: dict[object, Any]
 
-    #: What is locked until the end of this transaction, so that nobody locks it twice. Emptied at its begin, and with
+    #: What is locked, and what is known while it is, until the end of this transaction. Emptied at its begin, and with
     #: the memo: what a savepoint locked is free again when it is undone.
-    held: set[object]
+    held: dict[object, Any]
+
+    def lock(self, name: str, /) -> None:
+        """Let no other transaction that locks `name` go on before this one ends. SQLite: nothing, the writer is alone.
+
+        What the next statement reads was committed by whoever held it before. `name` is a constant.
+        """
+        ...
+
+    def put(self, sql: str, /, **values: Any) -> None:
+        """Run one statement with ":name" parameters of which nothing is to be known but that it worked.
+
+        PostgreSQL: it travels with the next one, or the commit, at no round trip of its own, so this may return before
+        it fails. The transaction does not outlive that.
+        """
+        ...
 
     def execute(self, sql: str, /, **values: Any) -> int:
         """Run one statement with ":name" parameters and return the number of rows it changed."""

@@ -21,7 +21,7 @@ def link(previous: bytes, fields: Sequence[Any]) -> bytes:
     return sha256(previous + orjson.dumps(fields)).digest()
 
 
-#: Over what the digest goes. Not the position: it is known only afterwards, and has gaps that mean nothing.
+#: Over what the digest goes. Not the position, which the order of the chain says.
 FIELDS = "aggregate_type, aggregate_id, version, type, payload, editor, peer, at_us"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -20,47 +21,66 @@ class VersionConflict(FailedPrecondition):
     """Somebody else appended to the aggregate meanwhile: load it again and decide anew."""
 
 
-# PostgreSQL gives positions out before the commit, so without a lock a reader could pass a position whose transaction
-# is still open and never see it. One lock for all appends, held until the commit, makes the order of positions the
-# order of commits. It costs little, since a node appends from one writer in groups; and taken first, it rules out
-# deadlocks between commands of several aggregates. SQLite's writer is alone anyway.
-_LOCK = "SELECT pg_advisory_xact_lock(hashtext('mailward events'))"
+_CLOCK_US = 60_000_000  #: by how much the clocks of nodes may differ
+
+
+# Without a lock a reader of PostgreSQL could pass a position whose transaction is still open and never see it. One lock
+# for all appends, held until the commit, makes the order of positions the order of commits. It costs little, since a
+# node appends from one writer in groups; and taken first, it rules out deadlocks between commands of several
+# aggregates. SQLite's writer is alone anyway.
+_LOCK = "mailward events"
+
+
+@dataclass(slots=True)
+class _End:
+    """The end of the log. Nobody else moves it while we hold the lock, so a transaction reads it once."""
+
+    position: int = 0  #: of the last event, as are the next two
+    digest: bytes = chain.START
+    at_us: int = 0
+    versions: dict[tuple[str, str], int] = field(default_factory=dict)  #: of the aggregates that were looked at
 
 
 def lock_appends(tx: Transaction) -> None:
     """Wait until no other transaction appends, and keep others waiting until this one ends."""
-    if tx.dialect == "postgresql" and _LOCK not in tx.held:
-        tx.run(_LOCK, ())
-        tx.held.add(_LOCK)
+    _locked(tx)
 
 
-_FIRST_VERSION = """
-    INSERT INTO aggregates (type, id, version) VALUES (:type, :id, :version) ON CONFLICT (type, id) DO NOTHING
+def _locked(tx: Transaction) -> _End:
+    """Hold the lock, and return what this transaction has seen of the end of the log so far."""
+    end: _End | None = tx.held.get(_LOCK)
+    if end is None:
+        tx.lock(_LOCK)
+        end = tx.held[_LOCK] = _End()
+    return end
+
+
+# One statement for all that an append needs to know: what a command on PostgreSQL waits for is mostly round trips.
+_LOOK = """
+    SELECT (SELECT version FROM aggregates WHERE type = :type AND id = :id), position, digest, at_us
+      FROM (SELECT 1 AS one) AS always
+      LEFT JOIN (SELECT position, digest, at_us FROM events ORDER BY position DESC LIMIT 1) AS last ON one = 1
 """
-_NEXT_VERSION = """
-    UPDATE aggregates SET version = :version WHERE type = :type AND id = :id AND version = :expected
-"""
-# The log's time does not go back when a clock does by less than a minute, or another node's is behind: so searches may
-# take an end of a time for an end of positions. A clock that was wrong by more than that does not bind those after it.
-_TIME = """COALESCE((SELECT MAX(later.at_us) FROM events AS later
-                      WHERE later.at_us > :at_us AND later.at_us < :at_us + 60000000), :at_us)"""
-_TAIL = f"SELECT (SELECT digest FROM events ORDER BY position DESC LIMIT 1), {_TIME}"  # noqa: S608 a constant
 
+
+def _looked(tx: Transaction, aggregate_type: str, aggregate_id: str) -> _End:
+    """Hold the lock, and return the end of the log with the version of this aggregate."""
+    end = _locked(tx)
+    if (aggregate_type, aggregate_id) not in end.versions:
+        [(version, position, digest, at_us)] = tx.fetch(_LOOK, type=aggregate_type, id=aggregate_id)
+        end.versions[aggregate_type, aggregate_id] = version or 0
+        if position is not None:
+            end.position, end.digest, end.at_us = position, digest, at_us
+    return end
+
+
+_MOVE = """
+    INSERT INTO aggregates (type, id, version) VALUES (:aggregate_type, :aggregate_id, :version)
+    ON CONFLICT (type, id) DO UPDATE SET version = excluded.version
+"""
 _INSERT = f"""
-    INSERT INTO events ({chain.FIELDS}, digest)
-    VALUES (:aggregate_type, :aggregate_id, :version, :type, :payload, :editor, :peer, :at_us, :digest)
-    RETURNING position
-"""  # noqa: S608 a constant
-
-# The same as the two before, in one round trip: what a command on PostgreSQL waits for is mostly round trips.
-_APPEND_ONE = f"""
-    WITH next AS (
-        UPDATE aggregates SET version = :version
-         WHERE type = :aggregate_type AND id = :aggregate_id AND version = :version - 1
-     RETURNING version)
-    INSERT INTO events ({chain.FIELDS}, digest)
-    SELECT :aggregate_type, :aggregate_id, version, :type, :payload, :editor, :peer, :at_us, :digest FROM next
-    RETURNING position
+    INSERT INTO events (position, {chain.FIELDS}, digest)
+    VALUES (:position, :aggregate_type, :aggregate_id, :version, :type, :payload, :editor, :peer, :at_us, :digest)
 """  # noqa: S608 a constant
 
 # Which kinds of events there are, for searches; each connection remembers those that it has seen noted.
@@ -89,21 +109,29 @@ def append(
     """
     if not events:
         return []
-    lock_appends(tx)
-    at_once = len(events) == 1 and expected_version > 0 and tx.dialect == "postgresql"
-    if not at_once:
-        _move(tx, aggregate_type, aggregate_id, expected_version, expected_version + len(events))
+    end = _looked(tx, aggregate_type, aggregate_id)
+    if end.versions[aggregate_type, aggregate_id] != expected_version:
+        words = f"{aggregate_type} {aggregate_id} is not at version {expected_version} any more"
+        raise VersionConflict("EVENT-c4Hs", words)
+    # The log's time does not go back when a clock does by less than a minute, or another node's is behind: so searches
+    # may take an end of a time for an end of positions. A clock that was wrong by more does not bind those after it.
+    if at_us < end.at_us < at_us + _CLOCK_US:
+        at_us = end.at_us
     peer = editor.peer if isinstance(editor, Editor) else ""
     editor = str(editor)
-    digest, at_us = tx.fetch(_TAIL, at_us=at_us)[0]
+    last = expected_version + len(events)
+    tx.put(_MOVE, aggregate_type=aggregate_type, aggregate_id=aggregate_id, version=last)
     result = []
     for number, event in enumerate(events, expected_version + 1):
         payload = _dump(event)
         _note_kind(tx, aggregate_type, event.type)
-        fields = (aggregate_type, aggregate_id, number, event.type, payload, editor, peer, at_us)
-        digest = chain.link(digest or chain.START, fields)
-        row = tx.fetch_one(
-            _APPEND_ONE if at_once else _INSERT,
+        end.position += 1
+        end.digest = chain.link(
+            end.digest, (aggregate_type, aggregate_id, number, event.type, payload, editor, peer, at_us)
+        )
+        tx.put(
+            _INSERT,
+            position=end.position,
             aggregate_type=aggregate_type,
             aggregate_id=aggregate_id,
             version=number,
@@ -112,13 +140,12 @@ def append(
             editor=editor,
             peer=peer,
             at_us=at_us,
-            digest=digest,
+            digest=end.digest,
         )
-        if row is None:
-            raise _conflict(aggregate_type, aggregate_id, expected_version)
         # The payload is read back from the text, so that a projection sees now what it will see in a rebuild.
-        stored = (aggregate_type, aggregate_id, number, row[0], event.type, payload, editor, peer, at_us)
+        stored = (aggregate_type, aggregate_id, number, end.position, event.type, payload, editor, peer, at_us)
         result.append(recorded(stored))
+    end.at_us, end.versions[aggregate_type, aggregate_id] = at_us, last
     for one in result:
         for projection in projections:
             projection.apply(tx, one)
@@ -128,22 +155,8 @@ def append(
 def _note_kind(tx: Transaction, aggregate_type: str, type: str) -> None:
     noted: set[tuple[str, str]] = tx.memo.setdefault("event kinds", set())
     if (aggregate_type, type) not in noted:
-        tx.execute(_NOTE_KIND, aggregate_type=aggregate_type, type=type)
+        tx.put(_NOTE_KIND, aggregate_type=aggregate_type, type=type)
         noted.add((aggregate_type, type))
-
-
-def _move(tx: Transaction, aggregate_type: str, aggregate_id: str, expected: int, version: int) -> None:
-    """Bring the aggregate from version `expected` to `version`. Raises VersionConflict."""
-    if expected == 0:
-        changed = tx.execute(_FIRST_VERSION, type=aggregate_type, id=aggregate_id, version=version)
-    else:
-        changed = tx.execute(_NEXT_VERSION, type=aggregate_type, id=aggregate_id, version=version, expected=expected)
-    if changed != 1:
-        raise _conflict(aggregate_type, aggregate_id, expected)
-
-
-def _conflict(aggregate_type: str, aggregate_id: str, expected: int) -> VersionConflict:
-    return VersionConflict("EVENT-c4Hs", f"{aggregate_type} {aggregate_id} is not at version {expected} any more")
 
 
 _VERSION = "SELECT version FROM aggregates WHERE type = :type AND id = :id"
@@ -156,7 +169,7 @@ def version(tx: Transaction, aggregate_type: str, aggregate_id: str, *, lock: bo
     that loads, decides and appends needs it; without it, `append` may raise VersionConflict.
     """
     if lock:
-        lock_appends(tx)
+        return _looked(tx, aggregate_type, aggregate_id).versions[aggregate_type, aggregate_id]
     row = tx.fetch_one(_VERSION, type=aggregate_type, id=aggregate_id)
     return row[0] if row else 0
 

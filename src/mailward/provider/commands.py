@@ -131,16 +131,12 @@ class _Known:
     """What was last read of the way of mail: the active provider and those behind it; nothing when none is active."""
 
     stored: Sequence[StoredRelay]
-    version: int  #: of `Providers` when it was read
+    version: int  #: of the route when it was read
     until_us: int
 
 
 class Providers:
-    """The email providers of one instance, for all doors and for the worker. One per process.
-
-    `version` counts the changes made by this process; whoever keeps something derived from the providers compares it,
-    or subscribes. Changes by other processes are not counted.
-    """
+    """The email providers of one instance, for all doors and for the worker. One per process."""
 
     def __init__(
         self,
@@ -163,7 +159,8 @@ class Providers:
         self._domains = frozenset(domains)
         self._listeners: list[Callable[[], Awaitable[None]]] = []
         self._active = _Known([], version=-1, until_us=0)
-        self.version = 0
+        self._version = 0  # counts the changes made by this process
+        self._route_version = 0  # counts those that may change the way of mail
         self._memory: dict[tuple[object, ...], Any] = {}  # answers as of `_memory_version`
         self._memory_version = 0
 
@@ -172,9 +169,10 @@ class Providers:
         return self._instance
 
     def subscribe(self, listener: Callable[[], Awaitable[None]]) -> None:
-        """Await `listener` after every change made by this process, once it is durable and before its caller knows.
+        """Await `listener` after a change made by this process, once it is durable and before its caller knows.
 
-        So a client that has its answer can rely on the change. The listener must not raise.
+        So a client that has its answer can rely on the change. Not after an addition, which changes no mail's way. The
+        listener must not raise.
         """
         self._listeners.append(listener)
 
@@ -290,9 +288,9 @@ class Providers:
 
     async def _route(self) -> Sequence[StoredRelay]:
         known, now = self._active, self._now_us()
-        if known.version != self.version or not now < known.until_us <= now + self.relay_defaults.ttl_us:
+        if known.version != self._route_version or not now < known.until_us <= now + self.relay_defaults.ttl_us:
             # The version from before the read: a change during it makes what was read stale at once.
-            version = self.version
+            version = self._route_version
             stored = await self._database.read(queries.route, self._instance)
             self._active = known = _Known(stored, version, now + self.relay_defaults.ttl_us)
         return known.stored
@@ -353,8 +351,8 @@ class Providers:
         """
         if self._database.dialect != "sqlite":
             return await self._database.read(query, self._instance, *args)
-        if self._memory_version != self.version or len(self._memory) >= _REMEMBERED:
-            self._memory, self._memory_version = {}, self.version
+        if self._memory_version != self._version or len(self._memory) >= _REMEMBERED:
+            self._memory, self._memory_version = {}, self._version
         key = (query, *args)
         if key in self._memory:
             return self._memory[key]  # type: ignore[no-any-return]
@@ -366,11 +364,13 @@ class Providers:
     async def _do(self, command: Command, editor: UserId) -> Details:
         act = Act(instance=self._instance, editor=editor, at_us=self._now_us(), domains=self._domains)
         details = await self._database.write(execute, act, command)
-        self.version += 1
+        self._version += 1
         provider_id = "" if isinstance(command, SetFailover) else command.id
         log.provider_changed(provider_id, type(command).__name__, editor=editor)
-        for listener in self._listeners:
-            await listener()
+        if not isinstance(command, AddSMTP | AddHTTP):  # What is added is inactive and behind nobody: no mail's way.
+            self._route_version += 1
+            for listener in self._listeners:
+                await listener()
         return details
 
     def _token_login(self, login: TokenLogin | None, id: ProviderId) -> OAuthChange | None:

@@ -66,8 +66,8 @@ class EmailProvidersProjection:
 
     def reset(self, tx: Transaction) -> None:
         """Empty the tables, so that all events can be applied again."""
-        tx.execute("DELETE FROM email_providers")
-        tx.execute("DELETE FROM email_provider_totals")
+        tx.put("DELETE FROM email_providers")
+        tx.put("DELETE FROM email_provider_totals")
 
 
 _LOAD = """
@@ -132,7 +132,7 @@ _COUNT = """
 
 def _count(tx: Transaction, event: RecordedEvent, by: int) -> None:
     """Keep the total, so that no list has to count, and the time of the view."""
-    tx.execute(_COUNT, instance=event.aggregate_id, by=by, at=event.at_us)
+    tx.put(_COUNT, instance=event.aggregate_id, by=by, at=event.at_us)
 
 
 _ADD_SMTP = """
@@ -147,7 +147,7 @@ _ADD_SMTP = """
 
 def _add_smtp(tx: Transaction, event: RecordedEvent, added: SMTPConfigAdded) -> None:
     sealed = added.password is not None
-    tx.execute(
+    tx.put(
         _ADD_SMTP,
         instance=event.aggregate_id,
         id=added.id,
@@ -178,7 +178,7 @@ _ADD_HTTP = """
 
 
 def _add_http(tx: Transaction, event: RecordedEvent, added: HTTPConfigAdded) -> None:
-    tx.execute(
+    tx.put(
         _ADD_HTTP,
         instance=event.aggregate_id,
         id=added.id,
@@ -206,7 +206,7 @@ _CHANGE_SMTP = """
 def _change_smtp(tx: Transaction, event: RecordedEvent, changed: SMTPConfigChanged) -> None:
     # An old password was for the old destination: it goes nowhere else.
     moved = changed.host is not None or changed.tls is not None or changed.user is not None
-    tx.execute(
+    tx.put(
         _CHANGE_SMTP,
         instance=event.aggregate_id,
         id=changed.id,
@@ -241,7 +241,7 @@ _CHANGE_PASSWORD = """
 
 
 def _change_password(tx: Transaction, event: RecordedEvent, changed: SMTPPasswordChanged) -> None:
-    tx.execute(
+    tx.put(
         _CHANGE_PASSWORD,
         instance=event.aggregate_id,
         id=changed.id,
@@ -261,7 +261,7 @@ _CONFIGURE = """
 
 
 def _configure(tx: Transaction, event: RecordedEvent, configured: ProviderConfigured) -> None:
-    tx.execute(
+    tx.put(
         _CONFIGURE,
         instance=event.aggregate_id,
         id=configured.id,
@@ -283,7 +283,7 @@ def _rotate_refresh_token(tx: Transaction, event: RecordedEvent, rotated: Refres
     row = tx.fetch_one(_SECRETS, instance=event.aggregate_id, id=rotated.id)
     if row is not None and row[0] is not None:
         secrets = json.dumps({**json.loads(row[0]), opt.REFRESH_TOKEN: rotated.refresh_token})
-        tx.execute(_SET_SECRETS, instance=event.aggregate_id, id=rotated.id, secrets=secrets)
+        tx.put(_SET_SECRETS, instance=event.aggregate_id, id=rotated.id, secrets=secrets)
     _count(tx, event, 0)
 
 
@@ -296,7 +296,7 @@ _CHANGE_HTTP = """
 
 
 def _change_http(tx: Transaction, event: RecordedEvent, changed: HTTPConfigChanged) -> None:
-    tx.execute(
+    tx.put(
         _CHANGE_HTTP,
         instance=event.aggregate_id,
         id=changed.id,
@@ -317,7 +317,7 @@ _MAKE_OTHERS_INACTIVE = """
 
 
 def _activate(tx: Transaction, event: RecordedEvent, id: ProviderId) -> None:
-    tx.execute(_MAKE_OTHERS_INACTIVE, instance=event.aggregate_id, id=id, sequence=event.version, at=event.at_us)
+    tx.put(_MAKE_OTHERS_INACTIVE, instance=event.aggregate_id, id=id, sequence=event.version, at=event.at_us)
     _set_state(tx, event, id, "active")
 
 
@@ -328,7 +328,7 @@ _SET_STATE = """
 
 
 def _set_state(tx: Transaction, event: RecordedEvent, id: ProviderId, state: str) -> None:
-    tx.execute(_SET_STATE, instance=event.aggregate_id, id=id, state=state, sequence=event.version, at=event.at_us)
+    tx.put(_SET_STATE, instance=event.aggregate_id, id=id, state=state, sequence=event.version, at=event.at_us)
     _count(tx, event, 0)
 
 
@@ -349,7 +349,7 @@ _SET_LIMITS = """
 
 
 def _set_limits(tx: Transaction, event: RecordedEvent, limits: LimitsSet) -> None:
-    tx.execute(
+    tx.put(
         _SET_LIMITS,
         instance=event.aggregate_id,
         id=limits.id,
@@ -371,6 +371,6 @@ _SET_RANK = "UPDATE email_providers SET failover_rank = :rank WHERE instance = :
 
 
 def _set_failover(tx: Transaction, event: RecordedEvent, failover: FailoverSet) -> None:
-    tx.execute(_NO_FAILOVER, instance=event.aggregate_id)
+    tx.put(_NO_FAILOVER, instance=event.aggregate_id)
     for rank, id in enumerate(failover.ids):
-        tx.execute(_SET_RANK, instance=event.aggregate_id, id=id, rank=rank)
+        tx.put(_SET_RANK, instance=event.aggregate_id, id=id, rank=rank)

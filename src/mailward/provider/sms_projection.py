@@ -74,26 +74,26 @@ class SMSProvidersProjection:
         by = 0
         match happened:
             case TwilioAdded():
-                tx.execute(_ADD, kind="twilio", **where, **_values(happened))
+                tx.put(_ADD, kind="twilio", **where, **_values(happened))
                 by = +1
             case SMSHTTPAdded():
-                tx.execute(_ADD, kind="http", **where, **_values(happened))
+                tx.put(_ADD, kind="http", **where, **_values(happened))
                 by = +1
             case TwilioChanged() | TwilioTokenChanged() | SMSHTTPChanged():
-                tx.execute(_CHANGE, **where, **_values(happened))
+                tx.put(_CHANGE, **where, **_values(happened))
             case SMSActivated():
-                tx.execute(_MAKE_OTHERS_INACTIVE, **where)
-                tx.execute(_SET_STATE, state="active", **where)
+                tx.put(_MAKE_OTHERS_INACTIVE, **where)
+                tx.put(_SET_STATE, state="active", **where)
             case SMSDeactivated():
-                tx.execute(_SET_STATE, state="inactive", **where)
+                tx.put(_SET_STATE, state="inactive", **where)
             case SMSRemoved():
                 by = -tx.execute(_REMOVE, instance=event.aggregate_id, id=happened.id)
-        tx.execute(_COUNT, instance=event.aggregate_id, by=by, at=event.at_us)
+        tx.put(_COUNT, instance=event.aggregate_id, by=by, at=event.at_us)
 
     def reset(self, tx: Transaction) -> None:
         """Empty the tables, so that all events can be applied again."""
-        tx.execute("DELETE FROM sms_providers")
-        tx.execute("DELETE FROM sms_provider_totals")
+        tx.put("DELETE FROM sms_providers")
+        tx.put("DELETE FROM sms_provider_totals")
 
 
 def _values(event: object) -> dict[str, Any]:

@@ -45,11 +45,11 @@ class SettingsProjection:
         old = find(tx, instance, blank.name)
         new = values.after(blank if old is None else old.value, event.payload)
         stored = orjson.dumps(values.to_stored(new)).decode()
-        tx.execute(_KEEP, instance=instance, name=new.name, value=stored, sequence=event.version, at=event.at_us)
+        tx.put(_KEEP, instance=instance, name=new.name, value=stored, sequence=event.version, at=event.at_us)
 
     def reset(self, tx: Transaction) -> None:
         """Empty the table, so that all events can be applied again."""
-        tx.execute("DELETE FROM settings")
+        tx.put("DELETE FROM settings")
 
 
 _COLUMNS = "name, value, instance, sequence, creation_us, change_us"

@@ -15,6 +15,22 @@ def put(tx: Transaction, key: str, value: str = "") -> str:
     return key
 
 
+def put_later(tx: Transaction, *new: str) -> list[str]:
+    for key in new:
+        tx.put("INSERT INTO meta (key, value) VALUES (:key, '')", key=key)
+    return list(new)
+
+
+def put_later_and_look(tx: Transaction, *new: str) -> list[str]:
+    put_later(tx, *new)
+    return keys(tx)
+
+
+def ask_differently(tx: Transaction, count: int) -> list[int]:
+    """Ask with more different statements than a session keeps prepared."""
+    return [tx.fetch(f"SELECT {n} + CAST(:one AS BIGINT)", one=1)[0][0] for n in range(count)]
+
+
 def put_and_fail(tx: Transaction, key: str) -> None:
     put(tx, key)
     raise FailedPrecondition("TEST-1", "no")
@@ -309,3 +325,48 @@ async def test_the_number_of_changed_rows_is_told(database: Database) -> None:
     await database.write(put, "b")
 
     assert await database.write(count_changes) == [2, 0, 2, 2, 0, 0]
+
+
+async def test_what_is_put_is_there_for_the_next_statement_and_stays(database: Database) -> None:
+    many = [f"{n:04}" for n in range(1_200)]
+
+    assert await database.write(put_later_and_look, "b", "a") == ["a", "b"]
+    await database.write(put_later, *many)
+
+    assert await database.read(keys) == [*many, "a", "b"]
+
+
+async def test_what_is_put_and_refused_fails_its_own_call_alone(database: Database) -> None:
+    await database.write(put, "taken")
+
+    alone = await asyncio.gather(database.write(put_later, "x", "taken"), return_exceptions=True)
+    shared = await asyncio.gather(
+        database.write(put_later, "a"),
+        database.write(put_later, "y", "taken"),
+        database.write(put_and_fail, "z"),
+        database.write(put_later_and_look, "b"),
+        batched(database, put_all, "c"),
+        return_exceptions=True,
+    )
+
+    assert [type(result) for result in (*alone, *shared)] == [
+        ConstraintViolated, list, ConstraintViolated, FailedPrecondition, list, str,
+    ]  # fmt: skip
+    assert await database.read(keys) == ["a", "b", "c", "taken"]
+
+
+async def test_more_statements_than_are_kept_prepared_are_answered(database: Database) -> None:
+    for _ in range(2):
+        assert await database.read(ask_differently, 600) == list(range(1, 601))
+
+
+async def test_reads_of_one_turn_are_answered_each_for_itself(database: Database) -> None:
+    await database.write(put, "a", "1")
+
+    results = await asyncio.gather(
+        database.read(get, "a"), database.read(put, "b"), database.read(get, "nobody"), database.read(get, "a"),
+        return_exceptions=True,
+    )  # fmt: skip
+
+    assert [result for result in results if not isinstance(result, Exception)] == ["1", None, "1"]
+    assert isinstance(results[1], Exception)

@@ -43,6 +43,11 @@ def keys(tx: Transaction) -> list[str]:
     return [row[0] for row in tx.fetch("SELECT key FROM meta ORDER BY key")]
 
 
+def put_and_sleep(tx: Transaction, seconds: float) -> None:
+    put(tx, "slow")
+    sleep(tx, seconds)
+
+
 def sleep(tx: Transaction, seconds: float) -> None:
     tx.fetch("SELECT pg_sleep(:seconds)", seconds=seconds)
 
@@ -172,7 +177,7 @@ async def test_a_connection_that_died_while_idle_is_replaced_unnoticed(postgres_
 
 async def test_a_connection_cut_in_the_middle_fails_its_commit(postgres_server: PostgresServer) -> None:
     database = await open_database(new_postgres_url(postgres_server))
-    slow = asyncio.ensure_future(database.write(sleep, 30.0))
+    slow = asyncio.ensure_future(database.write(put_and_sleep, 30.0))
     beside = asyncio.ensure_future(database.write(put, "a"))
     async with asyncio.timeout(PATIENCE_S):
         while not await database.read(is_asleep):

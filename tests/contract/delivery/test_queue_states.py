@@ -99,7 +99,7 @@ class Queue(RuleBasedStateMachine):
             queue.claim, ClaimRequest(owner=owner, now_us=self.now_us, messages=most, content_bytes=1 << 20)
         )
         living = {(held.message_id, n) for held in self.held if held.owner in self.owners.values() for n in held.ns}
-        for lease in claimed.leases:
+        for lease, _ in claimed.leases():
             held = Held(lease.message_id, owner, tuple(due.n for due in lease.due))
             assert not living & {(held.message_id, n) for n in held.ns}
             self.held.append(held)

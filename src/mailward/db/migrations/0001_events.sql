@@ -1,11 +1,7 @@
 -- The event log, the version of each aggregate, and single facts about this installation.
 
 CREATE TABLE events (
--- only sqlite
-    position       INTEGER PRIMARY KEY,
--- only postgresql
-    position       INTEGER PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
--- both
+    position       INTEGER PRIMARY KEY, -- without gaps
     aggregate_type TEXT NOT NULL,
     aggregate_id   TEXT NOT NULL,
     version        INTEGER NOT NULL CHECK (version > 0),
