@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Meta
 
 from mailward.errors import InvalidArgument
+from mailward.peer import networks
 
 PREFIX = "MAILWARD_"
 SECRETS = frozenset({"master_key", "database"})  # a database URL may hold a password
@@ -86,9 +87,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             ge=0,
             le=100_000,
             description="Failed sign-ins of one address (IPv6: /64) a minute after which further ones are refused "
-            "unseen. Loopback is never limited. 0: nobody is.",
+            "unseen. 0: no limit.",
         ),
     ] = 30
+    auth_unlimited_from: Annotated[
+        tuple[str, ...], Meta(description="Networks (CIDR) whose failed sign-ins are not limited.")
+    ] = ("127.0.0.0/8", "::1/128")
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(description="Networks (CIDR) of reverse proxies that are believed about the address of their clients."),
+    ] = ()
+    trusted_proxy_header: Annotated[
+        Literal["x-forwarded-for", "forwarded"],
+        Meta(description="The header field in which they name it. The other one is not looked at."),
+    ] = "x-forwarded-for"
     relay_connections: Annotated[
         int, Meta(ge=1, le=10_000, description="Most connections to the provider at a time.")
     ] = 20
@@ -265,11 +277,11 @@ def _check_together(settings: Settings) -> None:
             ip_network(network)
         except ValueError as error:
             raise InvalidArgument("CONFIG-egress", f"egress_deny: {error}") from None
-    for network in settings.smtp_open_from:
+    for name in ("smtp_open_from", "auth_unlimited_from", "trusted_proxies"):
         try:
-            ip_network(network)
+            networks(getattr(settings, name))
         except ValueError as error:
-            raise InvalidArgument("CONFIG-network", f"smtp_open_from: {error}") from None
+            raise InvalidArgument("CONFIG-network", f"{name}: {error}") from None
 
 
 def _address(name: str, text: str) -> tuple[str, int]:

@@ -47,7 +47,8 @@ def test_an_unknown_name_is_an_error_that_names_the_nearest_known_one(
     ("name", "value"),
     [
         ("http", "127.0.0.1"), ("http", "h:99999"), ("max_recipients", "many"), ("max_recipients", 0),
-        ("log_level", "loud"), ("smtp_open_from", "10.0.0.0/99"), ("retry_schedule_s", ""), ("database", "mysql://x"),
+        ("log_level", "loud"), ("smtp_open_from", "10.0.0.0/99"), ("trusted_proxies", "proxy"),
+        ("auth_unlimited_from", "x"), ("trusted_proxy_header", "via"), ("retry_schedule_s", ""), ("database", "mysql://x"),
         ("allow_cleartext_auth", "perhaps"),
     ],
 )  # fmt: skip

@@ -3,12 +3,11 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network
 from typing import NamedTuple, TypeVar
 
 from mailward.access import commands, members, queries
 from mailward.access.commands import CreateToken, RevokeToken
-from mailward.access.guesses import LOOPBACK, Door, Guesses, SignIn
+from mailward.access.guesses import Door, Guesses, SignIn
 from mailward.access.members import ChangeMember, MemberDetails
 from mailward.access.queries import Grant, MemberOrder, MemberRow, TokenRow, UserRow
 from mailward.access.roles import TokenRole
@@ -17,6 +16,7 @@ from mailward.access.tokens import Caller, digest, new_token
 from mailward.db.database import Database, Transaction
 from mailward.errors import InvalidArgument
 from mailward.ids import InstanceId, UserId
+from mailward.peer import IpNetwork
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ class Access:
         instance: InstanceId,
         *,
         failures_per_minute: int = 0,
-        unlimited: tuple[IPv4Network | IPv6Network, ...] = LOOPBACK,
+        unlimited: tuple[IpNetwork, ...] = (),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`ids` draws ids of 18 digits; `now_us` gives µs since 1970.

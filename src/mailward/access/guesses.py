@@ -9,16 +9,14 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv6Address, ip_network
 from math import ceil
 from typing import Literal
 from weakref import WeakValueDictionary
 
 from mailward import log
 from mailward.errors import MailwardError, TooManyFailures, Unavailable
-
-#: Where proxies and the operator are.
-LOOPBACK = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+from mailward.peer import IpAddress, IpNetwork, address_of, is_in
 
 _REMEMBERED = 10_000  #: addresses, accounts, credentials; the least recently seen are forgotten first
 _PER_PLACE = 10  #: failures for one account from one address, and as many again in an hour
@@ -86,7 +84,7 @@ class Guesses:
         per_minute: int,
         monotonic: Callable[[], float],
         record: Callable[[str, str], Awaitable[None]],
-        unlimited: tuple[IPv4Network | IPv6Network, ...] = LOOPBACK,
+        unlimited: tuple[IpNetwork, ...] = (),
     ) -> None:
         """`per_minute`: failures of one address; 0: no limit. `record(network, door)` puts a limited one on record.
 
@@ -154,7 +152,7 @@ class Guesses:
     def _counts(self, attempt: SignIn) -> list[tuple[Leaky, str]]:
         """Return by which limits and keys a failure would count; by none where there is no limit."""
         address = address_of(attempt.peer)
-        if not self._limited or address is None or any(address in network for network in self._unlimited):
+        if not self._limited or address is None or is_in(address, self._unlimited):
             return []
         counts = [(self._addresses, network_of(address))]
         if attempt.account:
@@ -186,19 +184,7 @@ class Guesses:
             self._right.popitem(last=False)
 
 
-def address_of(peer: str) -> IPv4Address | IPv6Address | None:
-    """Return the address in "address:port", "[address]:port" or "address"; None when there is none."""
-    host = peer[1:].partition("]")[0] if peer.startswith("[") else peer
-    if host.count(":") == 1:
-        host = host.partition(":")[0]
-    try:
-        address = ip_address(host.partition("%")[0])
-    except ValueError:
-        return None
-    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
-
-
-def network_of(address: IPv4Address | IPv6Address | None) -> str:
+def network_of(address: IpAddress | None) -> str:
     """Return what failures from `address` are counted by: an IPv4 address, the /64 of an IPv6 one; "" for none."""
     if isinstance(address, IPv6Address):
         return str(ip_network((address, 64), strict=False))

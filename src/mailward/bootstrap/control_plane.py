@@ -10,6 +10,7 @@ from mailward.access.accounts import Accounts
 from mailward.access.commands import SYSTEM
 from mailward.config import Settings
 from mailward.ids import IdSource
+from mailward.peer import networks
 from mailward.provider.commands import Providers
 from mailward.provider.extension import Extension, Login
 from mailward.provider.refresh_tokens import StoredRefreshTokens
@@ -45,7 +46,14 @@ async def control_plane(settings: Settings, store: Store, ids: IdSource) -> Asyn
     """Make the control plane of the instance in `store`, and keep it up to date until the block ends."""
     database, instance = store.database, store.access.instance
     secrets = secret_box(settings)
-    access = Access(database, ids, now_us, instance, failures_per_minute=settings.auth_failures_per_minute)
+    access = Access(
+        database,
+        ids,
+        now_us,
+        instance,
+        failures_per_minute=settings.auth_failures_per_minute,
+        unlimited=networks(settings.auth_unlimited_from),
+    )
     providers = Providers(
         database,
         secrets,

@@ -23,7 +23,9 @@ from mailward.bootstrap.listening import Certificate, shown
 from mailward.config import Settings
 from mailward.db.database import Database, Transaction
 from mailward.errors import MailwardError, Unavailable
+from mailward.peer import networks
 from mailward.rpc.app import App
+from mailward.rpc.forwarded import Proxies
 from mailward.rpc.limits import Limits
 from mailward.rpc.port import HttpPort
 from mailward.rpc.rest import RestGateway
@@ -40,8 +42,9 @@ async def http_door(
     Raises Unavailable when the address cannot be had, InvalidArgument for a certificate that cannot be used.
     """
     app = _app(settings, database, control, data)
+    proxies = Proxies(networks(settings.trusted_proxies), settings.trusted_proxy_header)
     port = HttpPort(
-        app,
+        proxies.before(app),
         max_body=app.max_body,
         finish=app.finish,
         converse=app.converse,

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
-from ipaddress import ip_network
 from pathlib import Path
 
 from mailward.access.access import MEMORY_US
@@ -16,6 +15,7 @@ from mailward.bootstrap.data_plane import DataPlane
 from mailward.bootstrap.listening import Certificate, shown
 from mailward.config import Settings
 from mailward.errors import Unavailable
+from mailward.peer import networks
 from mailward.smtpd.door import House, SmtpdSettings
 from mailward.smtpd.listener import SmtpListener
 from mailward.smtpd.tls import self_signed, server_context
@@ -63,6 +63,6 @@ def _smtpd_settings(settings: Settings, context: ssl.SSLContext) -> SmtpdSetting
         max_size_bytes=settings.max_message_bytes,
         max_recipients=settings.max_recipients,
         max_connections=settings.max_connections,
-        open_networks=tuple(ip_network(network) for network in settings.smtp_open_from),
+        open_networks=networks(settings.smtp_open_from),
         tls=context,
     )

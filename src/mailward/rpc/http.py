@@ -69,7 +69,7 @@ class Request:
     query: str  #: without the "?"; "" when there was none; still percent-encoded
     headers: Headers
     body: bytes = field(default=b"", repr=False)  #: empty when it is `large`
-    peer: str = ""  #: "address:port" of the client, "[address]:port" for IPv6
+    peer: str = ""  #: "address:port" of the client, "[address]:port" for IPv6; the address alone if a proxy told it
     scheme: str = "http"  #: "http" or "https", as this server saw it
     http_version: str = "1.1"  #: "1.0", "1.1" or "2"
     too_large: int = 0  #: bytes announced or seen when the body passed its limit (then `body` is empty); 0 = it fits

@@ -76,7 +76,7 @@ class Call:
     method: str  #: full path, e.g. "/zitadel.admin.v1.AdminService/AddSMTPConfig"
     metadata: Mapping[str, str]  #: header fields or gRPC metadata, names in lower case; the authority is "host"
     protocol: Literal["rest", "grpc", "grpc-web"]
-    peer: str = ""  #: "address:port" of the client
+    peer: str = ""  #: of the request, see http.Request
     request_id: str = ""
     caller: Any = None  #: what the guard returned; None until it ran, and for methods that need no caller
 

@@ -4,14 +4,13 @@ import ssl
 from asyncio import Future
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import ip_address
 
 from mailward.access.standing import Standing
 from mailward.delivery.submission import Submission
 from mailward.delivery.upload import Upload
 from mailward.ids import MessageId, UserId
-
-IpNetwork = IPv4Network | IPv6Network
+from mailward.peer import IpNetwork, address_of, is_in
 
 _OPEN_SENDER = UserId("smtp-open")
 
@@ -38,10 +37,7 @@ class SmtpdSettings:
         """Whether the host with IP address `peer` submits without AUTH."""
         if not self.require_auth:
             return True
-        if not self.open_networks:
-            return False
-        address = ip_address(peer)
-        return any(address in network for network in self.open_networks)
+        return is_in(ip_address(peer), self.open_networks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +57,9 @@ class House:
     now_us: Callable[[], int]
 
 
-def address_of(peername: object) -> tuple[str, bool]:
+def client_of(peername: object) -> tuple[str, bool]:
     """Return the client's IP address and whether it is this machine's loopback."""
-    if not isinstance(peername, tuple):
-        return "0.0.0.0", False  # A socket that knows no address is trusted with nothing
-    address = ip_address(str(peername[0]).partition("%")[0])
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
+    address = address_of(str(peername[0])) if isinstance(peername, tuple) else None
+    if address is None:
+        return "0.0.0.0", False  # A socket that knows no address is trusted with nothing.
     return str(address), address.is_loopback

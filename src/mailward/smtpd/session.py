@@ -27,7 +27,7 @@ from mailward.smtpd.answers import (
     TOO_SLOW,
     refusal,
 )
-from mailward.smtpd.door import House, SmtpdSettings, address_of
+from mailward.smtpd.door import House, SmtpdSettings, client_of
 from mailward.smtpd.intake import Received
 from mailward.smtpd.large import LargeMail
 
@@ -87,7 +87,7 @@ class Session(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the banner, or 421 when there are too many sessions."""
         self._transport = cast(asyncio.Transport, transport)
-        self._peer, is_loopback = address_of(transport.get_extra_info("peername"))
+        self._peer, is_loopback = client_of(transport.get_extra_info("peername"))
         config = self._sessions.machine_config(is_open=self._settings.is_open_to(self._peer), is_loopback=is_loopback)
         self._machine = ServerConnection(config, tls=self._tls, on_mail=self._on_mail, on_rcpt=self._on_rcpt)
         if not self._sessions.opened(self):

@@ -185,6 +185,12 @@ def test_postgresql(reader: Reader, postgres_server: PostgresServer) -> None:
     drop_postgres(postgres_server, url)
 
 
+def test_behind_a_proxy(reader: Reader) -> None:
+    reader.follow("howto/behind-a-proxy.md")
+
+    reader.wait_for('"peer":"203.0.113.7"')
+
+
 def test_tls(reader: Reader) -> None:
     said = reader.follow("howto/tls.md")
 

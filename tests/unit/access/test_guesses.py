@@ -2,13 +2,13 @@
 
 import asyncio
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_network
 
 import pytest
 
 from mailward.access import guesses
-from mailward.access.guesses import Guesses, SignIn, address_of, network_of
+from mailward.access.guesses import Guesses, SignIn, network_of
 from mailward.errors import TooManyFailures, Unavailable
+from mailward.peer import address_of, networks
 
 STRANGER = SignIn("http", "198.51.100.7:4711", "wrong")
 
@@ -20,10 +20,12 @@ class World:
     now_s: float = 1_000.0
     records: list[tuple[str, str]] = field(default_factory=list)
     per_minute: int = 5
+    unlimited: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     looked_at: int = 0  #: how many credentials
 
     def __post_init__(self) -> None:
-        self.guesses = Guesses(self.per_minute, lambda: self.now_s, self._record)
+        unlimited = networks(self.unlimited)
+        self.guesses = Guesses(self.per_minute, lambda: self.now_s, self._record, unlimited)
 
     async def _record(self, network: str, door: str) -> None:
         self.records.append((network, door))
@@ -217,8 +219,7 @@ async def test_loopback_is_not_limited_and_nobody_is_without_a_limit(peer: str, 
 
 @pytest.mark.parametrize(("unlimited", "peer"), [((), "127.0.0.1:1"), (("198.51.100.0/24",), "[::1]:1")])
 async def test_which_networks_have_no_limit_can_be_said(unlimited: tuple[str, ...], peer: str) -> None:
-    world = World()
-    world.guesses = Guesses(5, lambda: world.now_s, world._record, tuple(map(ip_network, unlimited)))
+    world = World(unlimited=unlimited)
     await world.fails(replace(STRANGER, peer=peer), 5)
 
     assert await world.waits_s(replace(STRANGER, peer=peer)) > 0

@@ -6,7 +6,7 @@ import pytest
 
 from mailward.errors import InvalidArgument, NotFound, PermissionDenied, ResourceExhausted, Unavailable, refusal_reason
 from mailward.smtpd.answers import refusal
-from mailward.smtpd.door import SmtpdSettings, address_of
+from mailward.smtpd.door import SmtpdSettings, client_of
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from mailward.smtpd.door import SmtpdSettings, address_of
 )
 def test_only_loopback_is_loopback(peername: object, expected: tuple[str, bool]) -> None:
     """Also when IPv4 comes in on an IPv6 socket; a socket without address is trusted with nothing."""
-    assert address_of(peername) == expected
+    assert client_of(peername) == expected
 
 
 @pytest.mark.parametrize(("peer", "is_open"), [("10.1.2.3", True), ("11.1.2.3", False), ("2001:db8::1", False)])
