@@ -94,7 +94,7 @@ def try_out(program: Program, host: str, **more: Any) -> Answer:
 
 def test_denied_closed_and_unknown_are_told_apart_to_owners_alone(tmp_path: Path, silent: Silent) -> None:
     closed = f"127.0.0.1:{free_port()}"
-    with Program(tmp_path / "data", "--egress-deny", "192.0.2.0/24,127.0.0.2/32") as program:
+    with Program(tmp_path / "data", "--egress-deny", "192.0.2.0/24", "--egress-deny", "127.0.0.2/32") as program:
         hosts = [
             "169.254.169.254:25",
             "[fe80::1]:25",

@@ -31,7 +31,12 @@ def settings_options(names: Sequence[str]) -> Callable[[F], F]:
     def decorate(command: F) -> F:
         def run(*args: Any, config_file: str | None, **values: Any) -> Any:
             given = {name: values.pop(name) for name in map(_flag, names)}
-            flags = {name: value for name, value in given.items() if value is not None}
+            # A list is given by one flag with commas, or by a flag for each.
+            flags = {
+                name: ",".join(value) if isinstance(value, tuple) else value
+                for name, value in given.items()
+                if value is not None and value != ()
+            }
             with reported_errors():
                 loaded = config.load(config_file, flags)
             return command(*args, settings=loaded, **values)
@@ -62,6 +67,8 @@ def _option(name: str) -> dict[str, Any]:
         return {"metavar": "FILE", "help": help}
     if isinstance(default, bool):
         return {"is_flag": True, "flag_value": "true", "default": None, "help": help}
+    if isinstance(default, tuple):
+        return {"metavar": "TEXT", "multiple": True, "help": help}
     return {"metavar": "TEXT" if isinstance(default, str) else "N", "help": help}
 
 
