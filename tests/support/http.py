@@ -1,6 +1,7 @@
 """HTTP connections without sockets, an HTTP/2 client on bytes, and a small gRPC service to call."""
 
 import asyncio
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,11 @@ from mailward.rpc.serving import Serving
 SERVICE = "zitadel.admin.v1.AdminService"
 ADD = f"/{SERVICE}/AddSMTPConfig"
 GET = f"/{SERVICE}/GetSMTPConfigById"
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    """Return a frame of HTTP/2 (RFC 9113 4.1)."""
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
 
 
 class FakeTransport:

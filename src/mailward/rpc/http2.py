@@ -1,21 +1,24 @@
-"""HTTP/2 on one connection (RFC 9113), by h2: streams, flow control, and how much a peer may cost."""
+"""HTTP/2 on one connection: requests to the handler, answers back, and how much a peer may cost."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import cast
 
-from h2 import events
-from h2.errors import ErrorCodes
-from h2.exceptions import ProtocolError
-
-from mailward.rpc.http import Response
-from mailward.rpc.http2_lib import Turn, no_more_streams, server_h2
-from mailward.rpc.http2_stream import Intake, Sender, Stream, request_of
-from mailward.rpc.limits import Budget
+from mailward.rpc import http2_frames as frames
+from mailward.rpc.http import Request, Response
+from mailward.rpc.http2_frames import ErrorCode, Fault
+from mailward.rpc.http2_head import Head, status_block
+from mailward.rpc.http2_intake import Intake
+from mailward.rpc.http2_reader import FrameReader
+from mailward.rpc.http2_stream import Sender, Stream
+from mailward.rpc.http2_turns import Backlog
+from mailward.rpc.limits import KIB, Budget
 from mailward.rpc.serving import NEVER, Serving, body_deadline, half_close, peer_name
 
-_GATHER = 128 * 1024  #: bytes of answers put together for one write
+_GATHER = 128 * KIB  #: bytes of answers put together for one write
+#: Asks for no more streams and breaks none that is on its way to us (RFC 9113 6.8).
+_NO_MORE_STREAMS = frames.goaway(frames.LARGEST_ID, ErrorCode.NO_ERROR)
 
 
 class Http2Connection(asyncio.Protocol):
@@ -29,15 +32,16 @@ class Http2Connection(asyncio.Protocol):
         self._scheme = "http"
         self.deadline = NEVER
 
-        self._h2 = server_h2(limits)
-        self._streams: dict[int, Stream] = {}
-        self._intake = Intake(self._h2, serving, self._flush_soon)
-        self._sender = Sender(self._h2, self._answered, self._forget)
+        self._reader = FrameReader(self, limits)
+        self._streams = self._reader.streams
+        self._out: list[bytes] = [self._reader.greeting()]  #: frames to be written
+        self.send = self._out.append
+        self._intake = Intake(serving, self._go_on)
+        self._sender = Sender(self.send, self._answered)
         self._running = 0
         self._resets = Budget(limits.resets, limits.resets_per_s)
         self._control = Budget(limits.control_frames, limits.control_frames_per_s)
-        self._backlog = bytearray()  #: read, and not yet handled
-        self._turn = Turn()
+        self._backlog: Backlog = None  # type: ignore[assignment]
         self._settled = False  #: the peer's SETTINGS have come
         self._idle_since = 0.0
         self._draining = self._closing = self._receiving = False
@@ -50,6 +54,7 @@ class Http2Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast(asyncio.Transport, transport)  # uvloop's is none by class.
         self._transport = transport
+        self._backlog = Backlog(self._serving.loop, transport, self._receive)
         self._peer = peer_name(transport)
         self._scheme = "https" if transport.get_extra_info("ssl_object") is not None else "http"
         self._idle_since = self._serving.loop.time()
@@ -67,33 +72,7 @@ class Http2Connection(asyncio.Protocol):
         return False
 
     def data_received(self, data: bytes) -> None:
-        if self._closing:
-            return
-        if self._backlog:
-            self._backlog += data
-        elif len(data) <= self._turn.bytes:
-            self._receive(data)
-        else:
-            self._backlog += data
-            self._transport.pause_reading()
-            self._work_off()
-
-    def _work_off(self) -> None:
-        """Handle a part of what was read, then let the other connections have their turn."""
-        if self._closing:
-            self._backlog.clear()
-            return
-        data = bytes(self._backlog[: self._turn.bytes])
-        del self._backlog[: self._turn.bytes]
-        began = self._serving.loop.time()
-        self._receive(data)
-        self._turn.took(self._serving.loop.time() - began)
-        if self._closing:
-            return
-        if self._backlog:
-            self._serving.loop.call_soon(self._work_off)
-        else:
-            self._transport.resume_reading()
+        self._backlog.add(data)
 
     def pause_writing(self) -> None:
         self._paused = True
@@ -125,9 +104,9 @@ class Http2Connection(asyncio.Protocol):
                 is_large = stream.large is not None
                 due = body_deadline(limits, stream.started, stream.last, stream.size, is_large=is_large)
                 if due <= now and not stream.waits_for_room:
-                    self._reset(stream, ErrorCodes.CANCEL)
-            elif stream in self._sender and not self._paused and stream.moved + limits.write_stall_s <= now:
-                self._reset(stream, ErrorCodes.CANCEL)
+                    self._reset(stream, ErrorCode.CANCEL)
+            elif stream.id in self._sender.waiting and not self._paused and stream.moved + limits.write_stall_s <= now:
+                self._reset(stream, ErrorCode.CANCEL)
         if not self._streams and now >= self._idle_since + limits.idle_s:
             self._goodbye()
             return
@@ -153,137 +132,148 @@ class Http2Connection(asyncio.Protocol):
             self._goodbye()
             return
         self._flush()
-        self._transport.write(no_more_streams())
+        self._transport.write(_NO_MORE_STREAMS)
 
     def abort(self) -> None:
         self._closing = True
         self.deadline = NEVER
         self._transport.abort()
 
-    def _goodbye(self, error: ErrorCodes | None = ErrorCodes.NO_ERROR) -> None:
-        """Send the last GOAWAY (None: h2 has one ready) and close; read on for a moment, as HTTP/1.1 does."""
+    def _goodbye(self, error: ErrorCode = ErrorCode.NO_ERROR) -> None:
+        """Send the last GOAWAY and close; read on for a moment, as HTTP/1.1 does."""
         if self._closing:
             return
-        self._closing = True
-        self.deadline = self._serving.loop.time() + self._limits.linger_s
-        if error is not None:
-            self._h2.close_connection(error)
+        self.send(frames.goaway(self._reader.last_id, error))
         self._flush()
+        self._closing = self._reader.deaf = True
+        self.deadline = self._serving.loop.time() + self._limits.linger_s
         half_close(self._transport, self._scheme)
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def _receive(self, data: bytes) -> None:
-        try:
-            received = self._h2.receive_data(data)
-        except ProtocolError:
-            self._goodbye(None)
-            return
-        if self._h2.overlong:
-            self._goodbye(ErrorCodes.FRAME_SIZE_ERROR)
+        if self._closing:
             return
         self._receiving = True
-        for event in received:
-            self._handle(event)
-            if self._closing:
-                break
+        try:
+            self._reader.feed(data)
+        except Fault as fault:
+            self._goodbye(fault.code)
         self._receiving = False
         self._flush_now()
 
-    def _handle(self, event: events.Event) -> None:
-        match event:
-            case events.RequestReceived():
-                self._request(event)
-            case events.DataReceived():
-                self._data(event)
-            case events.StreamEnded():
-                stream = self._streams.get(event.stream_id)
-                if stream is not None and not stream.complete:
-                    self._complete(stream)
-            case events.StreamReset():
-                stream = self._streams.get(event.stream_id)
-                if stream is not None:
-                    self._forget(stream)
-                if not self._resets.spend(self._serving.loop.time()):
-                    self._goodbye(ErrorCodes.ENHANCE_YOUR_CALM)
-            case events.WindowUpdated():
-                self._pump()
-            case events.RemoteSettingsChanged():
-                self._settled = True
-                self._spend_control()
-                self._pump()
-            case events.PingReceived() | events.PriorityUpdated():
-                self._spend_control()
-            case events.ConnectionTerminated():
-                if event.error_code:
-                    self._goodbye()
-                self._draining = True  # It will open no more streams; those that are open get their answers.
+    # What the reader finds; see http2_reader.Receiver.
 
-    def _spend_control(self) -> None:
-        if not self._control.spend(self._serving.loop.time()):
-            self._goodbye(ErrorCodes.ENHANCE_YOUR_CALM)
-
-    def _request(self, event: events.RequestReceived) -> None:
-        assert event.stream_id is not None
+    def opened(self, stream_id: int, head: Head, ended: bool) -> None:
         if self._running >= self._limits.running:
-            self._goodbye(ErrorCodes.ENHANCE_YOUR_CALM)
+            self._goodbye(ErrorCode.ENHANCE_YOUR_CALM)
             return
-        request, announced, expects = request_of(event.headers, self._peer, self._scheme)
-        limit = self._serving.max_body(request.method, request.path)
-        stream = self._streams[event.stream_id] = Stream(event.stream_id, request, limit, self._serving.loop.time())
+        serving = self._serving
+        request = Request(
+            head.method, head.target, head.path, head.query, head.headers, b"", self._peer, self._scheme, "2"
+        )
+        limit = serving.max_body(request.method, request.path)
+        stream = Stream(stream_id, request, head.announced, limit, self._sender.stream_window, serving.loop.time())
+        self._streams[stream_id] = stream
         if not request.path:
+            stream.complete = ended
             self._respond(stream, Response(405))
-        elif (conversation := self._serving.converse(request)) is not None:
-            stream.conversation = conversation
-            self._respond(stream, conversation.head)
-        elif event.stream_ended is not None:
-            return  # StreamEnded follows.
-        elif announced > limit:
-            request.too_large = announced
-            if expects or announced > self._limits.drained_bytes:
+            return
+        stream.conversation = serving.converse(request)
+        if stream.conversation is not None:
+            self._respond(stream, stream.conversation.head)
+        elif head.announced > limit:
+            request.too_large = head.announced
+            if head.expects or head.announced > self._limits.drained_bytes:
                 self._call(stream)
-        elif expects:
-            self._h2.send_headers(stream.id, [(b":status", b"100")])
+        elif head.expects and not ended:
+            self._sender.head(stream_id, status_block(100))
+        if ended and not stream.gone:
+            self._complete(stream)
 
-    def _data(self, event: events.DataReceived) -> None:
-        assert event.stream_id is not None and event.flow_controlled_length is not None
-        stream = self._streams.get(event.stream_id)
-        self._intake.open_windows(stream, event.stream_id, event.flow_controlled_length)
-        if not event.data:
-            if event.stream_ended is None:
-                self._spend_control()
+    def came(self, stream: Stream, data: bytes, ended: bool) -> None:
+        if data:
+            self._keep(stream, data, ended)
+        elif not ended:
+            self.bothered()
+        if ended and not stream.gone:
+            self._complete(stream)
+
+    def given_up(self, stream: Stream) -> None:
+        self._forget(stream)
+        self._spend(self._resets)
+
+    def refused(self, stream_id: int, code: ErrorCode) -> None:
+        """Reset a stream by the peer's fault, which costs the peer as if it had done so itself (CVE-2025-8671)."""
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            self._reset(stream, code)
+        else:
+            self.send(frames.rst_stream(stream_id, code))
+            self._reader.close(stream_id, reset=True)
+        self._spend(self._resets)
+
+    def configured(self, settings: dict[int, int]) -> None:
+        self._settled = True
+        if frames.INITIAL_WINDOW_SIZE in settings:
+            self._sender.set_stream_window(settings[frames.INITIAL_WINDOW_SIZE], self._streams.values())
+            self._pump()
+
+    def widened(self, stream_id: int, increment: int) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is None and stream_id:
             return
-        if stream is None or stream.complete:
-            return
-        size = stream.size = stream.size + len(event.data)
+        if not self._sender.widen(stream, increment):
+            if stream is None:
+                raise Fault(ErrorCode.FLOW_CONTROL_ERROR)
+            self.refused(stream_id, ErrorCode.FLOW_CONTROL_ERROR)
+        self._pump()
+
+    def bothered(self) -> None:
+        self._spend(self._control)
+
+    def parting(self, code: int) -> None:
+        if code:
+            self._goodbye()
+        self._draining = True  # Those streams that are open get their answers.
+
+    def _spend(self, budget: Budget) -> None:
+        if not budget.spend(self._serving.loop.time()):
+            self._goodbye(ErrorCode.ENHANCE_YOUR_CALM)
+
+    def _keep(self, stream: Stream, data: bytes, ended: bool) -> None:
+        """Keep a part of a body until all of it is there, or count it when it is too large; a conversation gets it."""
+        size = stream.size
         stream.last = self._serving.loop.time()
         if stream.conversation is not None:
-            self._converse(stream, bytes(event.data))
-            return
-        if stream.request.too_large or size > stream.limit:
+            self._converse(stream, data)
+        elif stream.request.too_large or size > stream.limit:
             self._intake.forget(stream)
             stream.request.too_large = max(stream.request.too_large, size)
             if size > self._limits.drained_bytes:
                 self._call(stream)
-            return
-        if not self._intake.keep(stream, bytes(event.data)) and event.stream_ended is None:
-            self._reset(stream, ErrorCodes.REFUSED_STREAM)
+        elif not self._intake.keep(stream, data) and not ended:
+            self._reset(stream, ErrorCode.REFUSED_STREAM)
 
     def _complete(self, stream: Stream) -> None:
         stream.complete = True
         self._intake.finish(stream)
         if stream.conversation is not None:
             self._converse(stream, None)
-        elif stream.future is None and not stream.gone and not stream.is_open:
+        elif stream.future is None and not stream.is_open:
             self._call(stream)
 
     def _converse(self, stream: Stream, data: bytes | None) -> None:
         stream.converse(data)
         if stream.size > stream.limit or len(stream.body) > self._limits.unread_bytes:  # It asks and does not read.
-            self._reset(stream, ErrorCodes.ENHANCE_YOUR_CALM)
+            self._reset(stream, ErrorCode.ENHANCE_YOUR_CALM)
         else:
             self._sender.add(stream, stream.last, at_once=not self._paused)
             self._pump()
+
+    def _go_on(self, stream: Stream) -> None:
+        self._reader.give_back(stream)
+        self._flush_soon()
 
     # -- handling --------------------------------------------------------------------------------------------------
 
@@ -306,25 +296,22 @@ class Http2Connection(asyncio.Protocol):
             return
         self._respond(stream, self._serving.outcome(stream.request, future))
 
-    def _forget(self, stream: Stream) -> None:
-        """The stream is over, whichever way."""
+    def _forget(self, stream: Stream, *, reset: bool = False) -> None:
+        """The stream is over, whichever way. `reset`: by us."""
         if stream.gone:
             return
         stream.gone = True
         self._intake.forget(stream)
-        self._streams.pop(stream.id, None)
+        self._reader.close(stream.id, reset=reset)
         self._sender.discard(stream)
         if stream.future is not None:
             self._serving.give_up(stream.future)
         if not self._streams:
             self._idle_since = self._serving.loop.time()
 
-    def _reset(self, stream: Stream, error: ErrorCodes) -> None:
-        try:
-            self._h2.reset_stream(stream.id, error)
-        except ProtocolError:
-            pass
-        self._forget(stream)
+    def _reset(self, stream: Stream, error: ErrorCode) -> None:
+        self.send(frames.rst_stream(stream.id, error))
+        self._forget(stream, reset=True)
         self._flush_soon()
 
     # -- writing ---------------------------------------------------------------------------------------------------
@@ -333,13 +320,9 @@ class Http2Connection(asyncio.Protocol):
         serving = self._serving
         if serving.finish is not None:
             serving.finish(stream.request, response)
-        head = stream.answer(response, serving.date)
+        block = stream.answer(response, serving.date)
         stream.moved = serving.loop.time()
-        try:
-            self._h2.send_headers(stream.id, head, end_stream=not stream.is_open)
-        except ProtocolError:
-            self._reset(stream, ErrorCodes.INTERNAL_ERROR)
-            return
+        self._sender.head(stream.id, block, end=not stream.is_open)
         if stream.is_open:
             self._sender.add(stream, stream.moved, at_once=not self._paused)
             self._pump()
@@ -348,14 +331,15 @@ class Http2Connection(asyncio.Protocol):
         self._flush_soon()
 
     def _answered(self, stream: Stream) -> None:
-        if not stream.complete:  # RFC 9113 8.1: the answer did not need the rest of the request.
-            self._reset(stream, ErrorCodes.NO_ERROR)
         stream.future = None
-        self._forget(stream)
+        if stream.complete:
+            self._forget(stream)
+        else:  # RFC 9113 8.1: the answer did not need the rest of the request.
+            self._reset(stream, ErrorCode.NO_ERROR)
 
     def _pump(self) -> None:
         """Send what the windows and the peer take, a gulp for every turn of the loop: uvloop pauses us only there."""
-        if self._paused or self._closing or self._pump_due:
+        if self._paused or self._closing or self._pump_due or not self._sender.waiting:
             return
         if self._sender.turn(self._serving.loop.time(), _GATHER):
             self._pump_due = True
@@ -382,8 +366,8 @@ class Http2Connection(asyncio.Protocol):
         self._set_deadline(self._serving.now)
 
     def _flush(self) -> None:
-        data = self._h2.data_to_send()
-        if data and not self._transport.is_closing():
-            self._transport.write(data)
+        if self._out and not self._transport.is_closing():
+            self._transport.write(b"".join(self._out))
             if self._paused and self._transport.get_write_buffer_size() > self._limits.unread_bytes:
                 self.abort()
+        self._out.clear()

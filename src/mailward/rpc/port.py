@@ -12,11 +12,10 @@ from mailward import log
 from mailward.rpc.http import BodyLimit, Converse, Handler
 from mailward.rpc.http1 import Http1Connection
 from mailward.rpc.http2 import Http2Connection
+from mailward.rpc.http2_frames import PREFACE
 from mailward.rpc.limits import Limits
 from mailward.rpc.serving import NEVER, Finish, Serving
 
-#: What a client sends first that knows the server to speak HTTP/2 (RFC 9113 3.3, 3.4).
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 #: For `SSLContext.set_alpn_protocols`.
 ALPN = ("h2", "http/1.1")
 

@@ -2,21 +2,15 @@
 
 import asyncio
 import re
-import struct
 
 from hpack import Encoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.http import Client2, Echo, connect1
+from tests.support.http import Client2, Echo, connect1, frame
 
 HEAD = Encoder().encode([(":method", "POST"), (":path", "/"), (":scheme", "http"), (":authority", "a")])
 PING, PONG = (b"\0\0\x08\x06" + flag + b"\0\0\0\0" + b"are here" for flag in (b"\0", b"\1"))
-
-
-def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    """Return a frame of HTTP/2 (RFC 9113 4.1)."""
-    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
 
 
 #: What stands in a frame of one type or another: heads, settings, increments, paddings, codes.

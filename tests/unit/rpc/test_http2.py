@@ -17,7 +17,7 @@ from h2.settings import SettingCodes
 from hyperframe.frame import ContinuationFrame, DataFrame, HeadersFrame, PingFrame, PriorityFrame, SettingsFrame
 
 from mailward.rpc.http import Request, Response
-from mailward.rpc.http2_lib import Turn
+from mailward.rpc.http2_turns import Turn
 from mailward.rpc.limits import Limits
 from tests.support.http import Client2, Echo
 
