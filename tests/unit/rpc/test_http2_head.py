@@ -61,6 +61,19 @@ def test_equal_bytes_are_decoded_anew_when_the_table_has_changed(blocks: list[by
         assert fields(reader.request(block)) == fields(expected)
 
 
+def test_a_table_that_shrinks_and_grows_again_in_one_block_is_another_table() -> None:
+    """Its size and its newest entry are the same afterwards; only what is older has gone."""
+    reader = HeadReader(65_536)
+    for added in (FIELDS[1], FIELDS[0]):
+        reader.request(PLAIN + added)
+    assert fields(reader.request(PLAIN + b"\xbf"))[-1] == (b"x", b"y" * 60)
+
+    reader.request(SIZES[1] + PLAIN)
+
+    with pytest.raises(Fault):
+        reader.request(PLAIN + b"\xbf")
+
+
 def fields(head: Head | None) -> list[tuple[bytes, bytes]]:
     assert head is not None
     return head.headers.raw
