@@ -93,9 +93,23 @@ class Readers:
             else:
                 future.set_result(result)
 
+    def _next(self) -> list[_Job] | None:
+        """Return what waits, a few at a time; None when there will be no more."""
+        jobs = self._jobs.get()
+        while jobs is not None and len(jobs) < _TOGETHER:
+            try:
+                more = self._jobs.get_nowait()
+            except queue.Empty:
+                break
+            if more is None:
+                self._jobs.put(None)  # For whoever comes next.
+                break
+            jobs = jobs + more
+        return jobs
+
     def _work(self, connection: Connection) -> None:
         me = threading.get_ident()
-        while (jobs := self._jobs.get()) is not None:
+        while (jobs := self._next()) is not None:
             self._started[me] = (connection, monotonic())
             results = _read(connection, jobs)
             del self._started[me]
