@@ -43,6 +43,19 @@ def test_a_mail_arrives_as_a_post_signed_with_the_key_that_the_api_gave(program_
     assert message["attempts"][0]["provider_id"] == added["id"]
 
 
+def test_a_receiver_that_does_not_know_the_new_key_yet_loses_nothing(program_on: Program, hook: Hook) -> None:
+    added = add_hook(program_on, hook)
+    change = {"endpoint": hook.url, "description": "hook", "expirationSigningKey": "0s"}
+    changed = program_on.request("PUT", f"/admin/v1/email/http/{added['id']}", change).json
+
+    program_on.request("POST", "/v1/messages", mail())
+
+    [post] = hook.wait()
+    keys = added["signingKey"], changed["signingKey"]
+    assert keys[0] != keys[1]
+    assert [post.is_signed_with(key) for key in (*keys, "another")] == [True, True, False]
+
+
 def test_one_bad_recipient_of_five_stops_no_other(program_on: Program, hook: Hook) -> None:
     add_hook(program_on, hook)
     hook.answer = lambda post: (422 if post.recipient == FIVE[2] else 200, {})

@@ -1,4 +1,4 @@
-"""Recipient states, their legal moves, and what an outcome makes of them (ARCHITECTURE, recipient states)."""
+"""Recipient states, and what an outcome makes of them (ARCHITECTURE, recipient states)."""
 
 from enum import StrEnum
 
@@ -20,30 +20,8 @@ class Status(StrEnum):
     CANCELED = "canceled"  #: by the operator, before hand-over
 
 
-_MOVES: dict[Status, frozenset[Status]] = {
-    Status.QUEUED: frozenset({Status.SENDING, Status.EXPIRED, Status.CANCELED}),
-    # Back to QUEUED (to UNCERTAIN after a doubt): given back or recovered, and this time nothing was handed over.
-    Status.SENDING: frozenset(
-        {Status.QUEUED, Status.DEFERRED, Status.UNCERTAIN, Status.ACCEPTED, Status.BOUNCED, Status.EXPIRED}
-    ),
-    Status.DEFERRED: frozenset({Status.SENDING, Status.EXPIRED, Status.CANCELED}),
-    # ACCEPTED and CANCELED: an operator resolves the doubt. Never EXPIRED: that would claim it was not handed over.
-    Status.UNCERTAIN: frozenset({Status.SENDING, Status.ACCEPTED, Status.CANCELED}),
-    Status.ACCEPTED: frozenset({Status.DELIVERED, Status.BOUNCED}),
-    Status.DELIVERED: frozenset(),
-    Status.BOUNCED: frozenset(),
-    Status.EXPIRED: frozenset(),
-    Status.SUPPRESSED: frozenset(),
-    Status.CANCELED: frozenset(),
-}
-
 #: States in which a recipient may be leased once its next attempt is due.
 WAITING = frozenset({Status.QUEUED, Status.DEFERRED, Status.UNCERTAIN})
-
-
-def may_move(old: Status, new: Status) -> bool:
-    """Tell whether a recipient in `old` may enter `new`."""
-    return new in _MOVES[old]
 
 
 def is_final(status: Status) -> bool:

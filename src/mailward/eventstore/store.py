@@ -1,4 +1,4 @@
-"""Append at an expected version, read one stream, read all by position (SQL)."""
+"""Append at an expected version, read all by position (SQL)."""
 
 from __future__ import annotations
 
@@ -176,20 +176,6 @@ def version(tx: Transaction, aggregate_type: str, aggregate_id: str, *, lock: bo
 
 #: What `recorded` makes an event of.
 COLUMNS = "aggregate_type, aggregate_id, version, position, type, payload, editor, peer, at_us"
-
-_READ_STREAM = f"""
-    SELECT {COLUMNS}
-      FROM events
-     WHERE aggregate_type = :type AND aggregate_id = :id AND version > :after
-     ORDER BY version
-"""  # noqa: S608 a constant
-
-
-def read_stream(tx: Transaction, aggregate_type: str, aggregate_id: str, after_version: int = 0) -> list[RecordedEvent]:
-    """Return the aggregate's events after `after_version`, oldest first."""
-    rows = tx.fetch(_READ_STREAM, type=aggregate_type, id=aggregate_id, after=after_version)
-    return [recorded(row) for row in rows]
-
 
 _READ_ALL = f"""
     SELECT {COLUMNS}

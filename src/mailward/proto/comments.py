@@ -387,7 +387,7 @@ COMMENTS: dict[str, str] = {
     'zitadel.admin.v1.UpdateDomainPolicyRequest.validate_org_domains': 'Domains of organisations must be proven.',
     'zitadel.admin.v1.UpdateEmailProviderHTTPRequest.description': 'For people; not part of any mail.',
     'zitadel.admin.v1.UpdateEmailProviderHTTPRequest.endpoint': 'URL that notifications are posted to.',
-    'zitadel.admin.v1.UpdateEmailProviderHTTPRequest.expiration_signing_key': 'Zero: the old key is void at once and a new one is made. Absent: the key stays.',
+    'zitadel.admin.v1.UpdateEmailProviderHTTPRequest.expiration_signing_key': 'Zero: a new key is made; for an hour mail is signed with the old one too. Absent: the key stays.',
     'zitadel.admin.v1.UpdateEmailProviderHTTPResponse.signing_key': 'Signs what is posted, so that the receiver can tell that it came from here.',
     'zitadel.admin.v1.UpdateEmailProviderSMTPPasswordRequest.password': 'Password for SMTP AUTH. Never returned.',
     'zitadel.admin.v1.UpdateEmailProviderSMTPRequest': 'Numbers 6 and 7 are swapped against AddEmailProviderSMTPRequest.',

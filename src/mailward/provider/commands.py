@@ -27,7 +27,7 @@ from mailward.provider.aggregate import (
 from mailward.provider.configuring import OAuthChange, TokenLogin
 from mailward.provider.payloads import Sealed
 from mailward.provider.queries import HTTPSettings, ProviderPage, ProviderView, StoredRelay
-from mailward.provider.relay import OLD_PASSWORD, Relay, RelayDefaults, hop_of, open_relay
+from mailward.provider.relay import OLD_PASSWORD, OLD_SIGNING_KEY, Relay, RelayDefaults, hop_of, open_relay
 from mailward.provider.routing import Plan, ProviderLimits
 from mailward.provider.signing import fresh_signing_key
 from mailward.provider.state import EmailProviders, HTTPConfig, SMTPConfig
@@ -213,7 +213,10 @@ class Providers:
     async def change_http(
         self, id: ProviderId, config: HTTPConfig, editor: UserId, *, new_signing_key: bool = False
     ) -> ChangedHTTP:
-        """Replace endpoint and description, and the signing key when asked to. Raises InvalidArgument, NotFound."""
+        """Replace endpoint and description, and the signing key when asked to. Raises InvalidArgument, NotFound.
+
+        For an hour mail is signed with the key before too, so that its receiver can change over in peace.
+        """
         key = fresh_signing_key() if new_signing_key else None
         details = await self._do(ChangeHTTP(id, config, self._seal(key, id, SIGNING_KEY)), editor)
         return ChangedHTTP(details, key)
@@ -322,15 +325,18 @@ class Providers:
         return self._secrets.open(relay.signing_key, self._instance, relay.id, SIGNING_KEY)
 
     def open_secrets(self, relay: StoredRelay) -> dict[str, SecretText]:
-        """Return the secrets beside the password by name, the old password during its grace time among them.
+        """Return the secrets beside password and signing key by name, the old ones during their grace time among them.
 
         Raises secretbox.SecretError.
         """
         opened = {
             name: self._secrets.open(sealed, self._instance, relay.id, name) for name, sealed in relay.secrets.items()
         }
-        if relay.old_password is not None and self._now_us() < relay.old_until_us:
-            opened[OLD_PASSWORD] = self._secrets.open(relay.old_password, self._instance, relay.id, PASSWORD)
+        if self._now_us() < relay.old_until_us:
+            old = (OLD_PASSWORD, PASSWORD, relay.old_password), (OLD_SIGNING_KEY, SIGNING_KEY, relay.old_signing_key)
+            for name, field, sealed in old:
+                if sealed is not None:
+                    opened[name] = self._secrets.open(sealed, self._instance, relay.id, field)
         return opened
 
     def seal(self, secrets: Mapping[str, SecretText], id: ProviderId) -> dict[str, Sealed]:

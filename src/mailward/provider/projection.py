@@ -24,7 +24,8 @@ from mailward.provider.events import (
 )
 from mailward.provider.state import EmailProviders, HTTPConfig, HTTPProvider, Provider, SMTPConfig, SMTPProvider
 
-GRACE_US = 3600 * 1_000_000  #: how long the password before a change is tried where the new one is refused
+#: For how long the secret before a change is used too: a password where the new one is refused, a signing key always.
+GRACE_US = 3600 * 1_000_000
 
 
 class EmailProvidersProjection:
@@ -290,6 +291,8 @@ def _rotate_refresh_token(tx: Transaction, event: RecordedEvent, rotated: Refres
 _CHANGE_HTTP = """
     UPDATE email_providers
        SET description = COALESCE(:description, description), endpoint = COALESCE(:endpoint, endpoint),
+           old_signing_key = CASE WHEN :rotated = 1 THEN signing_key ELSE old_signing_key END,
+           old_until_us = CASE WHEN :rotated = 1 THEN :old_until_us ELSE old_until_us END,
            signing_key = COALESCE(:signing_key, signing_key), sequence = :sequence, change_us = :at
      WHERE instance = :instance AND id = :id AND kind = 'http'
 """
@@ -302,6 +305,8 @@ def _change_http(tx: Transaction, event: RecordedEvent, changed: HTTPConfigChang
         id=changed.id,
         description=changed.description,
         endpoint=changed.endpoint,
+        rotated=int(changed.signing_key is not None),
+        old_until_us=event.at_us + GRACE_US,
         signing_key=changed.signing_key,
         sequence=event.version,
         at=event.at_us,

@@ -83,6 +83,7 @@ class StoredRelay:
     sequence: int = 0  #: of the last event that touched it
     limits: ProviderLimits = field(default_factory=ProviderLimits)
     old_password: Sealed | None = None  #: for the same destination
+    old_signing_key: Sealed | None = None
     old_until_us: int = 0
     options: Options = NOTHING_SET
     secrets: Mapping[str, Sealed] = field(default_factory=dict)  #: beside the password, by the names in `options`
@@ -131,7 +132,7 @@ def page(tx: Transaction, instance: InstanceId, offset: int = 0, limit: int = 0,
 
 _RELAY = """id, kind, description, sender_address, sender_name, tls, host, username, password,
             secret_host, secret_tls, secret_user, endpoint, signing_key, sequence, per_second, per_minute, per_day,
-            uncertain_retries, old_password, old_until_us, options, secrets"""
+            uncertain_retries, old_password, old_signing_key, old_until_us, options, secrets"""
 
 _RELAY_BY_ID = f"SELECT {_RELAY} FROM email_providers WHERE instance = :instance AND id = :id"  # noqa: S608
 
@@ -215,7 +216,8 @@ def _relay(row: Row | None) -> StoredRelay | None:
         return None
     id, kind, description, sender_address, sender_name, tls, host, user, password, *rest = row
     secret_host, secret_tls, secret_user, endpoint, signing_key, sequence, *rest = rest
-    per_second, per_minute, per_day, uncertain_retries, old_password, old_until_us, options, secrets = rest
+    per_second, per_minute, per_day, uncertain_retries, *rest = rest
+    old_password, old_signing_key, old_until_us, options, secrets = rest
     return StoredRelay(
         id=id,
         kind=kind,
@@ -235,6 +237,7 @@ def _relay(row: Row | None) -> StoredRelay | None:
             uncertain_retries=uncertain_retries,
         ),
         old_password=old_password,
+        old_signing_key=old_signing_key,
         old_until_us=old_until_us or 0,
         options=NOTHING_SET if options is None else opt.from_plain(json.loads(options)),
         secrets={} if secrets is None else json.loads(secrets),

@@ -13,7 +13,9 @@ from mailward.secretbox import SecretError, SecretText
 from mailward.transport.base import Deadlines, HTTPRelay, OAuthSettings, RelaySettings, TlsMode
 from mailward.transport.endpoint import parse_endpoint
 
-OLD_PASSWORD = "old_password"  #: the name of the password before the last change, among opened secrets
+#: The names of the secrets before the last change, among opened ones.
+OLD_PASSWORD = "old_password"
+OLD_SIGNING_KEY = "old_signing_key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +93,7 @@ def open_relay(
 ) -> Relay:
     """Return what the worker needs to send through `stored`. Never raises for what is stored there.
 
-    `open_secrets`: those beside the password, and the old one under OLD_PASSWORD while it is a fall-back.
+    `open_secrets`: those beside the password, and during their grace time the old ones by their names.
     """
     try:
         if stored.kind == "http":
@@ -100,6 +102,7 @@ def open_relay(
                 provider_id=stored.id,
                 endpoint=stored.endpoint,
                 signing_key=open_signing_key(stored) or SecretText(""),
+                old_signing_key=open_secrets(stored).get(OLD_SIGNING_KEY),
                 description=stored.description,
                 ca_file=defaults.ca_file,
                 max_connections=defaults.max_connections,

@@ -91,6 +91,7 @@ class HTTPRelay:
     provider_id: ProviderId
     endpoint: str  #: an absolute http or https URL
     signing_key: SecretText
+    old_signing_key: SecretText | None = None  #: the one before, for a receiver that does not know the new one yet
     description: str = ""  #: shown to the receiver
     ca_file: str = ""  #: as in RelaySettings, like all that follow
     max_connections: int = 20

@@ -148,11 +148,15 @@ class HttpTransport:
 
         return make() if len(content) <= _SMALL_BYTES else await asyncio.to_thread(make)
 
+    def _keys(self) -> list[str]:
+        keys = (self._settings.signing_key, self._settings.old_signing_key)
+        return [key.reveal() for key in keys if key is not None]
+
     async def _post(self, body: bytes, mark: Mark) -> Outcome:
         at_s = int(self._clock())
         head = (
             f"{self._head}\r\nContent-Length: {len(body)}\r\n"
-            f"Zitadel-Signature: {signature(self._settings.signing_key.reveal(), body, at_s)}\r\n\r\n"
+            f"Zitadel-Signature: {signature(self._keys(), body, at_s)}\r\n\r\n"
         ).encode("latin-1")
         connection = self._take_idle()
         if connection is not None:

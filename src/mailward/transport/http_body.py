@@ -4,6 +4,7 @@ import base64
 import hmac
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from mailward.message.extract import extract
@@ -40,10 +41,13 @@ class Letter:
         return self._before + _json(recipient).encode() + self._after
 
 
-def signature(key: str, body: bytes, at_s: int) -> str:
-    """Return the value of Zitadel-Signature for `body` sent at `at_s` (Unix seconds). `key` is used as its text."""
-    digest = hmac.new(key.encode(), b"%d.%b" % (at_s, body), "sha256").hexdigest()
-    return f"t={at_s},v1={digest}"
+def signature(keys: Iterable[str], body: bytes, at_s: int) -> str:
+    """Return the value of Zitadel-Signature for `body` sent at `at_s` (Unix seconds): a digest by each of `keys`.
+
+    A key is used as its text.
+    """
+    signed = b"%d.%b" % (at_s, body)
+    return f"t={at_s}" + "".join(f",v1={hmac.new(key.encode(), signed, 'sha256').hexdigest()}" for key in keys)
 
 
 def _given(values: dict[str, str]) -> dict[str, str]:

@@ -14,8 +14,8 @@ from mailward.delivery.retry import RetryPolicy
 from mailward.delivery.status import Status
 from mailward.delivery.views import MessageFilter, MessageView
 from mailward.errors import Conflict, InvalidArgument, NotFound
-from mailward.eventstore import store
 from mailward.ids import InstanceId, MessageId, UserId
+from tests.support import events as stored_events
 from tests.support.gateway import Gateway, relay_at, running_gateway
 from tests.support.queued import CONTENT, NOW, SECOND, new_message
 from tests.support.smtp_servers import Fault, Script, scripted_server
@@ -42,7 +42,7 @@ def states(view: MessageView) -> list[str]:
 
 
 async def recorded(database: Database) -> list[tuple[str, str, dict[str, Any]]]:
-    events = await database.read(store.read_stream, operators.AGGREGATE_TYPE, INSTANCE)
+    events = await database.read(stored_events.stream, operators.AGGREGATE_TYPE, INSTANCE)
     return [(event.type, event.editor, event.payload) for event in events]
 
 

@@ -11,6 +11,7 @@ from mailward.eventstore import store
 from mailward.eventstore.event import NewEvent, RecordedEvent
 from mailward.eventstore.projection import rebuild
 from mailward.eventstore.store import VersionConflict
+from tests.support import events as stored_events
 
 
 class Totals:
@@ -59,7 +60,7 @@ def unlocked_version(tx: Transaction, id: str) -> int:
 
 
 def stream(tx: Transaction, id: str, after: int = 0) -> list[RecordedEvent]:
-    return store.read_stream(tx, "counter", id, after)
+    return stored_events.stream(tx, "counter", id, after)
 
 
 def spoil_and_rebuild(tx: Transaction) -> int:

@@ -11,10 +11,9 @@ import pytest
 from mailward.db.database import Database, Row, Transaction, open_database
 from mailward.errors import FailedPrecondition, InvalidArgument, MailwardError, NotFound
 from mailward.eventstore import projection as projections
-from mailward.eventstore import store
 from mailward.ids import ProviderId, UserId
 from mailward.provider.commands import Details, Providers
-from mailward.provider.projection import EmailProvidersProjection
+from mailward.provider.projection import GRACE_US, EmailProvidersProjection
 from mailward.provider.queries import HTTPSettings, ProviderView, SMTPSettings
 from mailward.provider.relay import UnusableRelay
 from mailward.secretbox import SecretText
@@ -22,6 +21,7 @@ from mailward.settings.commands import InstanceSettings
 from mailward.settings.values import DomainPolicy
 from mailward.transport.base import HTTPRelay, RelaySettings, TlsMode
 from tests.contract.provider.conftest import INSTANCE, Clock
+from tests.support import events as stored_events
 from tests.support.providers import UNKNOWN, http, smtp
 
 EDITOR = UserId("298765432109870001")
@@ -37,7 +37,7 @@ def dump(tx: Transaction) -> list[list[Row]]:
 
 
 def events(tx: Transaction) -> list[tuple[int, str, dict[str, Any]]]:
-    stream = store.read_stream(tx, "instance", INSTANCE)
+    stream = stored_events.stream(tx, "instance", INSTANCE)
     return [(event.version, event.type, event.payload) for event in stream]
 
 
@@ -386,6 +386,24 @@ async def test_a_change_by_another_process_is_seen_after_a_while(
     clock.us -= 10 * there.relay_defaults.ttl_us  # A clock that was set back makes nothing last for ever.
     await here.deactivate(added.id, EDITOR)
     assert await there.relay() is None
+
+
+async def test_a_signing_key_is_used_beside_the_new_one_for_an_hour(
+    database: Database, clock: Clock, new_providers: Callable[..., Providers]
+) -> None:
+    providers = new_providers(database)
+    added = await providers.add_http(http(), EDITOR)
+    await providers.activate(added.id, EDITOR)
+    changed = await providers.change_http(added.id, http(), EDITOR, new_signing_key=True)
+    await providers.change_http(added.id, http(description="other"), EDITOR)
+
+    during = await providers.relay()
+    clock.us += GRACE_US
+    after = await providers.relay()
+
+    assert isinstance(during, HTTPRelay) and isinstance(after, HTTPRelay)
+    assert (during.signing_key, during.old_signing_key) == (changed.signing_key, added.signing_key)
+    assert (after.signing_key, after.old_signing_key) == (changed.signing_key, None)
 
 
 async def test_an_active_http_provider_says_so(providers: Providers) -> None:

@@ -9,7 +9,6 @@ import pytest
 from mailward.db.database import Database, Row, Transaction
 from mailward.errors import NotFound
 from mailward.eventstore import projection as projections
-from mailward.eventstore import store
 from mailward.ids import ProviderId, UserId
 from mailward.provider.queries import HTTPSettings
 from mailward.provider.sms import TwilioConfig
@@ -19,6 +18,7 @@ from mailward.provider.sms_queries import TwilioSettings
 from mailward.provider.state import HTTPConfig
 from mailward.secretbox import SecretBox, SecretText
 from tests.contract.provider.conftest import INSTANCE, Clock
+from tests.support import events as stored_events
 
 EDITOR = UserId("298765432109870001")
 CANARY = SecretText("canary-41c2-token")
@@ -136,7 +136,7 @@ async def test_a_token_is_nowhere_in_clear(database: Database, sms: SMSProviders
     added = await sms.add_twilio(ACCOUNT, CANARY, EDITOR)
     await sms.change_twilio_token(added.id, CANARY, EDITOR)
 
-    stored = repr(await database.read(dump)) + repr(await database.read(store.read_stream, "instance", INSTANCE))
+    stored = repr(await database.read(dump)) + repr(await database.read(stored_events.stream, "instance", INSTANCE))
 
     assert CANARY.reveal() not in stored
 

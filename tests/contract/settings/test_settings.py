@@ -12,6 +12,7 @@ from mailward.ids import InstanceId, UserId
 from mailward.settings.commands import InstanceSettings
 from mailward.settings.projection import SettingsProjection, sender_must_match
 from mailward.settings.values import DEFAULTS, DomainPolicy, Language, NotificationPolicy, SecretGenerator
+from tests.support import events as stored_events
 from tests.support.waiting import until
 
 INSTANCE = InstanceId("298765432109876543")
@@ -49,7 +50,7 @@ def version(tx: Transaction) -> int:
 async def test_a_new_instance_has_the_defaults_and_says_so_in_its_events(
     database: Database, settings: InstanceSettings
 ) -> None:
-    events = await database.read(store.read_stream, "instance", INSTANCE)
+    events = await database.read(stored_events.stream, "instance", INSTANCE)
 
     assert [event.editor for event in events] == [SYSTEM] * len(DEFAULTS)
     assert [(await settings.get(value)).value for value in DEFAULTS] == list(DEFAULTS)

@@ -76,7 +76,13 @@ def test_the_signature_is_over_time_and_body_with_the_text_of_the_key() -> None:
     """By a vector made with openssl dgst -sha256 -hmac."""
     expected = "t=1700000000,v1=9d713ed406bb7076d4123f0dc2c39d2df5c654ed4b0cd56b52c8b4c940bd63ae"
 
-    assert signature("key", b"{}", 1_700_000_000) == expected
+    assert signature(["key"], b"{}", 1_700_000_000) == expected
+
+
+def test_while_a_key_is_changed_over_the_signature_holds_by_either() -> None:
+    new, old = (signature([key], b"{}", 1_700_000_000).partition(",")[2] for key in ("new", "old"))
+
+    assert signature(["new", "old"], b"{}", 1_700_000_000) == f"t=1700000000,{new},{old}"
 
 
 @pytest.mark.parametrize(

@@ -22,12 +22,13 @@ CREATE TABLE email_providers (
     secret_tls     INTEGER,
     secret_user    TEXT,
     old_password   TEXT,             -- sealed; the one before, for the same destination
-    old_until_us   INTEGER,          -- until when it is tried where the new one is refused
+    old_until_us   INTEGER,          -- until when it, or the old signing key, is used beside the new one
     options        TEXT,             -- JSON of provider/options.py; NULL: nothing was set
     secrets        TEXT,             -- JSON, name -> sealed; NULL with options
     -- of kind http
     endpoint       TEXT,
     signing_key    TEXT,             -- sealed
+    old_signing_key TEXT,            -- sealed; the one before
     -- what it may get; 0: no limit, or the default
     per_second     INTEGER NOT NULL DEFAULT 0,
     per_minute     INTEGER NOT NULL DEFAULT 0,
