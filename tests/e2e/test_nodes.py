@@ -48,15 +48,7 @@ async def flow(cluster: Cluster, by_http: Program, by_smtp: Program) -> AsyncIte
         by_http.add_relay(f"127.0.0.1:{hop.port}")
         hop.tell(rough=False, slow_s=0.05)  # so that every node holds something at any time
         sent = load.Sent()
-        clients = load.Load(
-            sent,
-            smtp_port=by_smtp.smtp_port,
-            http_port=by_http.http_port,
-            token=by_http.token("sender"),
-            reach=lambda phase: None,
-            seed=random.randrange(1 << 30),
-            pause_s=0.01,
-        )
+        clients = load.Load.of(by_http, sent, by_smtp=by_smtp, seed=random.randrange(1 << 30), pause_s=0.01)
         clients.start()
         accounts = Accounts(by_http, sent, hop.ledger, 0)
         await acknowledged(sent, 50)

@@ -56,15 +56,7 @@ async def flow(program: Program, folder: Path, *, slow_s: float = 0.0) -> AsyncI
         hop.tell(rough=False, slow_s=slow_s)
         program.add_relay(f"127.0.0.1:{hop.port}")
         sent = load.Sent()
-        clients = load.Load(
-            sent,
-            smtp_port=program.smtp_port,
-            http_port=program.http_port,
-            token=program.token("sender"),
-            reach=lambda phase: None,
-            seed=random.randrange(1 << 30),
-            pause_s=0.02,
-        )
+        clients = load.Load.of(program, sent, seed=random.randrange(1 << 30), pause_s=0.02)
         accounts = Accounts(program, sent, hop.ledger, 0)
         clients.start()
         running = Flow(program, hop, clients, sent, accounts)

@@ -13,6 +13,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tests.support.program import Program
+
 PHASES = (
     "in-connect", "in-ehlo", "in-auth", "in-mail", "in-rcpt", "in-data", "in-content", "in-upload", "in-dot",
     "in-after-250", "in-http-head", "in-http-body", "in-http-upload", "in-http-sent", "in-http-after-202",
@@ -61,6 +63,21 @@ class Load:
         self._pause_s = pause_s
         self._going = True
         self._tasks: list[asyncio.Task[None]] = []
+
+    @classmethod
+    def of(
+        cls, program: Program, sent: Sent, *, by_smtp: Program | None = None, seed: int, pause_s: float = 0.04
+    ) -> Load:
+        """Load a running `program`; by SMTP another node, if one is given."""
+        return cls(
+            sent,
+            smtp_port=(by_smtp or program).smtp_port,
+            http_port=program.http_port,
+            token=program.token("sender"),
+            reach=lambda phase: None,
+            seed=seed,
+            pause_s=pause_s,
+        )
 
     def start(self) -> None:
         self._going = True

@@ -70,15 +70,7 @@ async def test_a_copy_at_any_moment_opens_and_has_all_that_was_acknowledged(tmp_
     sent = load.Sent()
     with Program(tmp_path / "data") as program:
         program.add_relay("127.0.0.1:9")
-        clients = load.Load(
-            sent,
-            smtp_port=program.smtp_port,
-            http_port=program.http_port,
-            token=program.owner,
-            reach=lambda phase: None,
-            seed=seed,
-            pause_s=0.0,
-        )
+        clients = load.Load.of(program, sent, seed=seed, pause_s=0.0)
         clients.start()
         await until(lambda: sent.acknowledged)
         copies: list[tuple[tuple[Path, int], set[MessageId | None]]] = []

@@ -60,14 +60,7 @@ async def test_mail_flows_on_when_the_clock_jumps_by_an_hour(
         async with Hop(tmp_path / "ledger", 1) as hop:
             program.add_relay(f"127.0.0.1:{hop.port}")
             sent = load.Sent()
-            clients = load.Load(
-                sent,
-                smtp_port=program.smtp_port,
-                http_port=program.http_port,
-                token=program.token("sender"),
-                reach=lambda phase: None,
-                seed=1,
-            )
+            clients = load.Load.of(program, sent, seed=1)
             clients.start()
             for away_s in (0, *jumps_s):
                 clock.set(away_s)
