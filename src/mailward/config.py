@@ -145,7 +145,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 30.0
     probe_s: Annotated[
         float,
-        Meta(ge=0, le=86_400, description="Seconds between two logins without mail to each provider in use. 0: none."),
+        Meta(
+            ge=0,
+            le=86_400,
+            description="Seconds between two logins without mail to each SMTP provider in use, unless it logs in by "
+            "token. 0: none.",
+        ),
     ] = 300.0
     shutdown_s: Annotated[
         float, Meta(ge=0, le=3600, description="Seconds that calls and attempts in flight get to finish.")

@@ -88,8 +88,8 @@ async def test_as_it_is_set_mail_of_a_dead_node_is_recovered_within_half_a_minut
 
         async with flow(cluster, first, victim):
             victim.kill()
-            died, until = time.monotonic(), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
-            while await asyncio.to_thread(holds_anything, first, until):
+            died, before = time.monotonic(), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+            while await asyncio.to_thread(holds_anything, first, before):
                 await asyncio.sleep(0.1)
             took_s = time.monotonic() - died
             await buried(cluster)
@@ -98,10 +98,10 @@ async def test_as_it_is_set_mail_of_a_dead_node_is_recovered_within_half_a_minut
     assert took_s < 30
 
 
-def holds_anything(node: Program, until: str) -> bool:
-    """Tell whether mail that came before `until` is still with a node, or waits for one."""
+def holds_anything(node: Program, before: str) -> bool:
+    """Tell whether mail that came before `before` is still with a node, or waits for one."""
     return any(
-        node.request("GET", f"/v1/messages?page_size=1&state={state}&created_before={until}").json
+        node.request("GET", f"/v1/messages?page_size=1&state={state}&created_before={before}").json
         for state in ("queued", "sending")
     )
 

@@ -67,13 +67,10 @@ async def test_a_refused_login_is_tried_five_times_by_all_nodes_and_mail_flows_s
         logins = sum(line.startswith("AUTH") for line in server.commands)
 
         server.script["AUTH"] = b"235 2.7.0 ok\r\n"
-        repaired = time.monotonic()
         for id in ids:
             await asyncio.to_thread(nodes[0].wait_for_state, id, "accepted")
-        took_s = time.monotonic() - repaired
 
     assert logins <= 5
-    assert took_s < 60
 
 
 def is_out(program: Program, id: str) -> bool:

@@ -88,9 +88,10 @@ class Access:
             return caller
 
     async def sign_in(self, token: str, door: Door, peer: str, permission: str) -> Standing | None:
-        """Do what `admit` does for a session, and return a standing that stays true as long as the session lasts.
+        """Return the standing of a token for a session, which stays true as long as that lasts.
 
-        None too for a token that lacks `permission`: where it is good for nothing it counts as wrong.
+        None for a wrong one, and for one that lacks `permission`: where it is good for nothing it counts as wrong.
+        Raises TooManyFailures, Unavailable.
         """
         attempt, key = SignIn(door, peer, token), digest(token)
         async with self.guesses.turn(attempt):

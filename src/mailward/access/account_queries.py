@@ -40,7 +40,7 @@ def keys(tx: Transaction) -> list[KeyRow]:
 class ClientRow:
     """A user that may sign in with a secret, or might if it had one."""
 
-    id: str  #: the user's name
+    client_id: str  #: the user's name
     user_id: UserId
     secret_digest: bytes | None  #: SHA-256
 

@@ -80,7 +80,7 @@ def sign_in(tx: Transaction, command: SignIn) -> None:
     if isinstance(by, KeyRow):
         key_id, is_good = by.id, account_queries.key(tx, by.id) is not None
     else:
-        key_id, is_good = None, account_queries.client(tx, by.id) == by
+        key_id, is_good = None, account_queries.client(tx, by.client_id) == by
     if not is_good:
         raise FailedPrecondition("ACCESS-Rv7Ks", "the key or secret was revoked at this moment")
     event = events.token_added(
@@ -134,7 +134,8 @@ class Accounts:
         self._access = access
         self._ids = ids
         self._now_us = now_us
-        self._public_keys: dict[str, str] = {}  #: by id: in PEM, of keys that signed somebody in at this node
+        #: By id: user and public key in PEM, of keys that signed somebody in at this node.
+        self._public_keys: dict[str, tuple[UserId, str]] = {}
 
     async def create_key(self, role: TokenRole, name: str, expires_in_us: int | None = None) -> dict[str, str]:
         """Make a key and return ZITADEL's key file. The private key is in it and nowhere else."""
@@ -170,14 +171,14 @@ class Accounts:
         claim = assertion.read(text)
         key = await self._db.read(account_queries.key, claim.key_id)
         now_us = self._now_us()
-        if key is None:
+        if key is None or (key.expires_at_us is not None and key.expires_at_us <= now_us):
             self._public_keys.pop(claim.key_id, None)
         if key is None or key.user_id != claim.user_id:
             raise BadAssertion("no key of this user has the id that the assertion names (kid)")
         if key.expires_at_us is not None and key.expires_at_us <= now_us:
             raise BadAssertion("the key has expired")
         assertion.check(claim, key.public_key, issuer, now_us // 1_000_000)
-        self._public_keys[key.id] = key.public_key
+        self._public_keys[key.id] = key.user_id, key.public_key
         return key
 
     def signed_in_before(self, text: str, issuer: str) -> bool:
@@ -187,10 +188,11 @@ class Accounts:
         """
         try:
             claim = assertion.read(text)
-            assertion.check(claim, self._public_keys[claim.key_id], issuer, self._now_us() // 1_000_000)
+            user_id, public_key = self._public_keys[claim.key_id]
+            assertion.check(claim, public_key, issuer, self._now_us() // 1_000_000)
         except (BadAssertion, KeyError):
             return False
-        return True
+        return claim.user_id == user_id
 
     async def by_secret(self, client_id: str, secret: str) -> ClientRow | None:
         """Return the client that id and secret sign in; None for a wrong secret. Raises NotFound for an unknown id."""

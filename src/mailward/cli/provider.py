@@ -9,18 +9,12 @@ import click
 
 from mailward.cli import common
 from mailward.cli.remote import Refused, Remote, remote_options
+from mailward.provider.options import NEEDED
 
 _LIST = ("id", "kind", "state", "host", "tls_mode", "auth", "description")
 _PRESETS = ("id", "host", "tls_mode", "auth", "name")
 _TEST_FAILED = 6
 _LOGIN_FAILED = "login_failed"
-#: Grant → the secret that it cannot do without.
-_NEEDED = {
-    "client_credentials": "oauth_client_secret",
-    "refresh_token": "oauth_refresh_token",
-    "private_key_jwt": "oauth_private_key",
-    "jwt_bearer": "oauth_private_key",
-}
 #: Secret → its name for people, and whether it can be typed.
 _SECRETS = {
     "password": ("password", True),
@@ -125,7 +119,7 @@ _thumbprint = click.option("--certificate-thumbprint", metavar="HEX", help="Of t
 
 @command.command(name="set-oauth")
 @click.argument("id")
-@click.option("--grant", type=click.Choice(list(_NEEDED)), help="How tokens are fetched.")
+@click.option("--grant", type=click.Choice(list(NEEDED)), help="How tokens are fetched.")
 @click.option("--token-endpoint", metavar="URL", help="Where.")
 @click.option("--client-id", help="By whom; of jwt_bearer: the issuer.")
 @click.option("--scope", "scopes", multiple=True, help="Of the tokens; may be given several times.")
@@ -169,7 +163,7 @@ def set_oauth(
     settings |= {name: value for name, value in oauth.items() if value is not None}
     if "grant" not in settings:
         common.fail("--grant is needed, or --service-account-file", code=2)
-    needed = _NEEDED[settings["grant"]]
+    needed = NEEDED[settings["grant"]]
     if needed not in secrets:
         secrets[needed] = _asked(needed, new=False)
     shown = remote.call(
@@ -235,7 +229,7 @@ def _rotated(remote: Remote, id: str) -> str:
     """Return the name of the secret that the provider logs in with."""
     provider = remote.call("GET", f"/mailward/v1/providers/{quote(id, safe='')}")
     grant = provider.get("settings", {}).get("oauth", {}).get("grant")
-    return "password" if grant is None else _NEEDED[grant]
+    return "password" if grant is None else NEEDED[grant]
 
 
 @command.command()

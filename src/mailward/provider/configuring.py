@@ -45,13 +45,17 @@ class Configure:
     secrets: Mapping[str, Sealed | None] = field(default_factory=dict)  #: None: forget it
 
 
+#: Host, TLS mode, user and login by token for which a secret was entered.
+EnteredFor = tuple[str, bool, str, OAuthOptions | None]
+
+
 @dataclass(frozen=True, slots=True)
 class RotatePassword:
     """Replace the password of an SMTP provider, active or not."""
 
     id: ProviderId
     password: Sealed
-    entered_for: tuple[str, bool, str]  #: host, tls, user as they were when it proved itself there
+    entered_for: EnteredFor  #: as it was when it proved itself there
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ class RotateTokenSecret:
     name: str  #: as in provider/options.py
     secret: Sealed
     oauth: OAuthOptions  #: from now on
-    entered_for: tuple[str, bool, str, OAuthOptions | None]  #: host, tls, user, login by token when it proved itself
+    entered_for: EnteredFor  #: as it was when it proved itself there
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,7 @@ def rotate_password(state: EmailProviders, command: RotatePassword) -> list[Even
             f"the provider logs in by token: rotate {', '.join(opt.OAUTH_SECRETS)}, or switch that off for a password"
         )
         raise FailedPrecondition("PROVIDER-token", words)
-    if command.entered_for != (provider.config.host, provider.config.tls, provider.config.user):
+    if command.entered_for != _entered_for(provider):
         words = "host, TLS mode or user were changed meanwhile, so the password was not: rotate again"
         raise FailedPrecondition("PROVIDER-meanwhile", words)
     return [SMTPPasswordChanged(command.id, command.password)]
@@ -111,14 +115,17 @@ def rotate_password(state: EmailProviders, command: RotatePassword) -> list[Even
 def rotate_token_secret(state: EmailProviders, command: RotateTokenSecret) -> list[Event]:
     """Decide a new secret for fetching tokens; the old one is forgotten. Raises NotFound, FailedPrecondition."""
     provider = smtp_provider(state, command.id)
-    config = provider.config
-    if command.entered_for != (config.host, config.tls, config.user, provider.options.oauth):
+    if command.entered_for != _entered_for(provider):
         words = "host, TLS mode, user or the login by token were changed meanwhile, so the secret was not: rotate again"
         raise FailedPrecondition("PROVIDER-moved", words)
     options = replace(provider.options, oauth=command.oauth)
     secrets = {**provider.secrets, command.name: command.secret}
-    _check(options, secrets, config.user)
+    _check(options, secrets, provider.config.user)
     return [ProviderConfigured(id=command.id, options=options, secrets=secrets)]
+
+
+def _entered_for(provider: SMTPProvider) -> EnteredFor:
+    return provider.config.host, provider.config.tls, provider.config.user, provider.options.oauth
 
 
 def rotate_refresh_token(state: EmailProviders, command: RotateRefreshToken) -> list[Event]:

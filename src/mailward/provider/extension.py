@@ -107,7 +107,8 @@ class Extension:
             _checked(await self._login(self._password_settings(found, password)), "/password") if verified else None
         )
         [sealed] = self._providers.seal({PASSWORD: password}, id).values()
-        await self._providers.do(RotatePassword(id, sealed, (found.host, found.tls, found.user)), editor)
+        entered_for = (found.host, found.tls, found.user, found.options.oauth)
+        await self._providers.do(RotatePassword(id, sealed, entered_for), editor)
         view = await self._providers.get(id)
         assert isinstance(view.config, SMTPSettings)
         return Rotated(report, view.config.old_until_us)

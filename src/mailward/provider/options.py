@@ -21,7 +21,7 @@ PRIVATE_KEY = "oauth_private_key"
 OAUTH_SECRETS = (CLIENT_SECRET, REFRESH_TOKEN, PRIVATE_KEY)
 
 #: Which secret a grant cannot do without.
-_NEEDED = {
+NEEDED = {
     "client_credentials": CLIENT_SECRET,
     "refresh_token": REFRESH_TOKEN,
     "private_key_jwt": PRIVATE_KEY,
@@ -158,7 +158,7 @@ def _check_oauth(oauth: OAuthOptions, secrets: Mapping[str, object]) -> None:
             f"a client secret is shown by one of {', '.join(CLIENT_AUTH_METHODS)}",
             pointer="/settings/oauth/client_auth_method",
         )
-    needed = _NEEDED[oauth.grant]
+    needed = NEEDED[oauth.grant]
     if needed not in secrets:
         raise InvalidArgument(
             "PROVIDER-secret",

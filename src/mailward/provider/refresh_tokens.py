@@ -42,24 +42,13 @@ class StoredRefreshTokens:
         self._now_us = now_us
         self._editor = editor
         self._holder = uuid4().hex
-        self._taken: set[ProviderId] = set()  # by this process
 
     async def take_turn(self, id: ProviderId) -> bool:
         """See RefreshTokens. Raises Unavailable."""
-        if id in self._taken:
-            return False
-        self._taken.add(id)
-        has_it = False
-        try:
-            has_it = await self._database.write(take_turn, id, self._holder, self._now_us())
-        finally:
-            if not has_it:
-                self._taken.discard(id)
-        return has_it
+        return await self._database.write(take_turn, id, self._holder, self._now_us())
 
     async def end_turn(self, id: ProviderId) -> None:
         """See RefreshTokens. Raises Unavailable."""
-        self._taken.discard(id)
         await self._database.write(end_turn, id, self._holder)
 
     async def read(self, id: ProviderId) -> SecretText | None:

@@ -140,7 +140,10 @@ class ProviderTests:
 
         `name`: as in provider/options.py; a refresh token is not among the settings. Raises SecretError, BadHost.
         """
-        settings = self._stored_settings(replace(found, options=replace(found.options, oauth=oauth)))
+        # Not what is to be replaced, nor a password from before, which may be bound to another server.
+        others = {other: sealed for other, sealed in found.secrets.items() if other != name}
+        found = replace(found, password=None, secrets=others, options=replace(found.options, oauth=oauth))
+        settings = self._stored_settings(found)
         secrets = {**self._providers.open_secrets(found), name: secret}
         return relay.by_token(settings, found.user, oauth, secrets, revision=found.sequence)
 

@@ -5,6 +5,7 @@ import ssl
 import time
 from dataclasses import replace
 from importlib.metadata import version
+from urllib.parse import quote_plus
 from uuid import uuid4
 
 from mailward.secretbox import SecretText
@@ -35,7 +36,10 @@ async def fetch(settings: RelaySettings, refresh_token: SecretText | None, check
     except ValueError as error:
         raise local(Stage.AUTH, "token_refused", "4.7.0", f"no token can be asked for: {error}") from None
     by_head = authorization(oauth)
-    secrets = [secret for secret in (oauth.client_secret, refresh_token, by_head) if secret]
+    secrets = [secret for secret in (oauth.client_secret, refresh_token) if secret]
+    if by_head and oauth.client_secret:  # A server may repeat a part of it, in either spelling.
+        parts = by_head.reveal().partition(" ")[2], quote_plus(oauth.client_secret.reveal())
+        secrets += map(SecretText, parts)
     try:
         answer = await _post(settings, endpoint, by_head, body, check)
         return read_answer(answer.status, answer.body, secrets)

@@ -32,7 +32,7 @@ class RefreshTokens(Protocol):
     """Where refresh tokens live. Other nodes, and operators, replace them too.
 
     A server may take a refresh token only once, and revoke all that came of it when it is shown again; so whoever uses
-    one has the turn from the reading of it until its successor is stored.
+    one has the turn from the reading of it until its successor is stored. A turn is a process's.
     """
 
     async def take_turn(self, id: ProviderId) -> bool:
@@ -100,6 +100,8 @@ class Tokens:
         self._clock = clock
         self._entries: dict[tuple[ProviderId, OAuthSettings], _Entry] = {}
         self._unsaved: dict[ProviderId, tuple[SecretText, SecretText]] = {}  # old and new, which could not be stored
+        #: In which the fetches with one refresh token stand: a turn is one process's, and it may have several.
+        self._lines: dict[ProviderId, asyncio.Lock] = {}
         self._keeper: asyncio.Task[None] | None = None
 
     async def get(self, settings: RelaySettings, *, fresh: bool = False) -> Token:
@@ -146,8 +148,10 @@ class Tokens:
         """Look at the tokens every second; see `start`."""
         while True:
             for id, (old, new) in list(self._unsaved.items()):
-                await self._save(id, old, new)
-                await self._end_turn(id)
+                if not self._lines[id].locked():  # Otherwise it is being used.
+                    async with self._lines[id]:
+                        await self._save(id, old, new)
+                        await self._end_turn(id)
             for settings in wanted():
                 entry, now = self._entry(settings), self._clock()
                 if (entry.token is None or entry.token.is_due(now)) and entry.may_retry(now):
@@ -196,7 +200,8 @@ class Tokens:
 
     async def _refresh(self, settings: RelaySettings) -> Granted:
         id = settings.provider_id
-        await self._take_turn(id)
+        line = self._lines.setdefault(id, asyncio.Lock())
+        await self._take_turn(id, line)
         try:
             refresh_token = await self._refresh_token(id)
             try:
@@ -210,17 +215,25 @@ class Tokens:
                 await self._save(id, stored, granted.refresh_token)
             return granted
         finally:
-            await self._end_turn(id)
+            try:
+                await self._end_turn(id)
+            finally:
+                line.release()
 
-    async def _take_turn(self, id: ProviderId) -> None:
-        if id in self._unsaved:  # It was not ended.
-            return
+    async def _take_turn(self, id: ProviderId, line: asyncio.Lock) -> None:
+        """Stand in `line` and take the turn. Raises Trouble; then we are out of the line."""
         try:
             async with asyncio.timeout(_TURN_PATIENCE_S):
-                while True:
-                    if await self._refresh_tokens.take_turn(id):
-                        return
-                    await asyncio.sleep(_TURN_LOOK_S)  # Another process has it.
+                await line.acquire()
+                try:
+                    while True:
+                        # With one that could not be saved, the turn was not ended.
+                        if id in self._unsaved or await self._refresh_tokens.take_turn(id):
+                            return
+                        await asyncio.sleep(_TURN_LOOK_S)  # Another process has it.
+                except BaseException:
+                    line.release()
+                    raise
         except TimeoutError:
             words = "somebody else uses the refresh token, or died doing so less than two minutes ago"
             raise local(Stage.AUTH, "token_unavailable", "4.3.0", words) from None

@@ -104,7 +104,7 @@ async def test_a_server_that_takes_an_envelope_behind_a_dot_for_content_gets_no_
     """It waits for a dot that it has swallowed: a doubt for each connection that was open then, and no more."""
     monkeypatch.setattr(session, "_QUICK_S", PATIENCE_S)
     script: Any = {"FINAL": [*[b"250 2.0.0 kept\r\n"] * 3, Fault.HANG, b"250 2.0.0 kept\r\n"]}
-    deadlines = replace(LONG, final_s=1.0)
+    deadlines = replace(LONG, final_s=3.0)
     async with (
         scripted_server(script) as server,
         running_gateway(database, relay_at(server.port, max_connections=1, deadlines=deadlines)) as gateway,

@@ -20,7 +20,7 @@ from tests.support.ways import LONG, deliver
 ENVELOPE = Envelope("from@example.com", ("to@example.net",))
 TWO = Envelope("from@example.com", ("one@example.net", "two@example.net"))
 CONTENT = b"Subject: hello\r\n\r\nhello\r\n.dot\r\n"
-IMPATIENT = replace(LONG, command_s=0.5, tls_probe_s=0.05)
+IMPATIENT = replace(LONG, command_s=1.5, tls_probe_s=0.05)
 
 
 def relay(port: int, deadlines: Deadlines = LONG) -> RelaySettings:

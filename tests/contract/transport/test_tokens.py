@@ -236,6 +236,20 @@ async def test_two_processes_never_use_a_refresh_token_twice(
     assert store.token == SecretText("refresh-6")
 
 
+async def test_a_refresh_token_that_could_not_be_stored_is_not_used_twice_by_one_process_either(
+    server: TokenServer, tokens: Tokens, store: Store, clock: Clock
+) -> None:
+    server.rotates, store.is_down = True, True
+    before, after = (settings(server, grant="refresh_token", client_secret=None, scopes=(scope,)) for scope in "ab")
+    await tokens.get(before)
+    clock.s += 3600
+    server.delay_s = 0.05
+
+    await asyncio.gather(tokens.get(before), tokens.get(after))
+
+    assert [form["refresh_token"] for form in server.forms] == [REFRESH_TOKEN, "refresh-1", "refresh-2"]
+
+
 async def test_a_turn_that_does_not_come_is_waited_for_no_longer_than_it_helps(
     server: TokenServer, tokens: Tokens, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,17 +35,16 @@ async def ask(port: int, data: bytes) -> bytes:
     return answer
 
 
-async def served_until(over: asyncio.Future[Any], port: int) -> int:
-    """Ask on one connection until `over` is done; return how many answers came."""
-    served = 0
+async def served_until(over: asyncio.Future[Any], port: int) -> None:
+    """Ask on one connection until `over` is done, and once more. Raises TimeoutError when that takes too long."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     async with asyncio.timeout(PATIENCE_S):
-        while not over.done():
+        is_over = False
+        while not is_over:
+            is_over = over.done()
             writer.write(HEAD + b"\r\n")
             await reader.readuntil(b"\r\n\r\n-")
-            served += 1
     writer.close()
-    return served
 
 
 async def test_one_connection_serves_many_requests(open_port: Open) -> None:
@@ -82,15 +81,15 @@ async def test_chunks_and_large_bodies_go_both_ways(open_port: Open) -> None:
 
 async def test_large_bodies_for_which_there_is_no_room_wait_for_it(open_port: Open) -> None:
     """Announced or not; and of whoever goes away in the middle, nothing is left."""
-    _, port = await open_port(echo, limits=Limits(large_bytes=4_000_000), max_body=lambda method, path: 3_000_000)
+    served, port = await open_port(echo, limits=Limits(large_bytes=4_000_000), max_body=lambda method, path: 3_000_000)
     head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\nExpect: 100-continue\r\n\r\n"
     reader, leaver = await asyncio.open_connection("127.0.0.1", port)
     leaver.write(head)
-    assert (await asyncio.wait_for(reader.readline(), 10)).startswith(b"HTTP/1.1 100")
+    assert (await asyncio.wait_for(reader.readline(), PATIENCE_S)).startswith(b"HTTP/1.1 100")
     leaver.write(b"x" * 1_000_000)
 
     def talk(is_announced: bool) -> bytes:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
         size = {"Content-Length": "2500000"} if is_announced else {"Transfer-Encoding": "chunked"}
         pieces = (b"y" * 100_000 for _ in range(25))
         connection.request("POST", "/", body=pieces, encode_chunked=not is_announced, headers=size)
@@ -99,11 +98,12 @@ async def test_large_bodies_for_which_there_is_no_room_wait_for_it(open_port: Op
         return body
 
     answers = asyncio.gather(*[asyncio.to_thread(talk, number % 2 == 0) for number in range(6)])
+    await until(lambda: served.connections == 7)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(asyncio.shield(answers), 0.2)
     leaver.transport.abort()
 
-    assert await asyncio.wait_for(answers, 30) == [b"y" * 2_500_000] * 6
+    assert await asyncio.wait_for(answers, PATIENCE_S) == [b"y" * 2_500_000] * 6
 
 
 async def test_a_client_that_sends_too_much_still_reads_its_answer(open_port: Open) -> None:
@@ -202,9 +202,8 @@ async def test_hundreds_who_drip_end_by_the_deadline_and_starve_nobody(open_port
 
     beginnings = [(HEAD, b"X"), (post, b"x"), (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\x40\0\4", b"\0")]
     drips = asyncio.gather(*(drip(*one) for one in beginnings * 100), return_exceptions=True)
-    served = await served_until(drips, number)
+    await served_until(drips, number)
 
-    assert served > 10
     await until(lambda: port.connections == 0)
 
 
@@ -310,9 +309,8 @@ async def test_an_attack_of_resets_is_cut_off_and_others_are_served(open_port: O
     attacker_writer.write(attack)
 
     ended = asyncio.gather(attacker_reader.read(), return_exceptions=True)
-    served = await served_until(ended, number)
+    await served_until(ended, number)
 
-    assert served > 0
     attacker_writer.close()
 
 

@@ -24,7 +24,7 @@ from mailward.provider.presets import PRESETS
 from mailward.provider.state import EmailProviders, replay
 from tests.support.providers import KEY, NEW_KEY, NEW_PASSWORD, PASSWORD, A, B, added, http_added, smtp
 
-THERE = ("smtp.example.com:587", True, "mailer")
+THERE = ("smtp.example.com:587", True, "mailer", None)
 OAUTH = OAuthOptions(
     grant="client_credentials",
     token_endpoint="https://login.example.com/token",

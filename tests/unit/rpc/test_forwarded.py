@@ -62,6 +62,13 @@ def test_a_proxy_that_adds_a_field_of_its_own_is_believed_and_not_what_came_befo
         ('for=", for=203.0.113.7', "203.0.113.7"),
         ("for=203.0.113.7, for=10.0.0.9", "203.0.113.7"),
         ("for=_hidden", NEAR),
+        # What a client had its proxy quote is no element.
+        ('proto=http;host="a,for=192.0.2.9";for=203.0.113.7', "203.0.113.7"),
+        ('for=203.0.113.7;host="a,for=192.0.2.9"', "203.0.113.7"),
+        ('host="x;for=192.0.2.9";for=203.0.113.7', "203.0.113.7"),
+        (r'for=203.0.113.7;host="a,for=192.0.2.9;x=\"b"', "203.0.113.7"),
+        ('x=", for=203.0.113.7;host=";for=192.0.2.9"', "203.0.113.7"),
+        ("for=203.0.113.7;for=192.0.2.9", NEAR),
         ("by=203.0.113.7", NEAR),
         ("xfor=203.0.113.7", NEAR),
     ],
