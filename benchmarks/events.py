@@ -23,8 +23,8 @@ BORN = 1_700_000_000_000_000
 COMMON = ("instance.smtp.config.added", "instance.smtp.config.changed", "instance.smtp.config.activated")
 RARE = "instance.member.removed"
 _EVENT = """
-    INSERT INTO events (aggregate_type, aggregate_id, version, type, payload, editor, peer, at_us, digest)
-    VALUES (:a, :i, :v, :t, :p, :e, '', :at, :d)
+    INSERT INTO events (position, aggregate_type, aggregate_id, version, type, payload, editor, peer, at_us, digest)
+    VALUES (:n, :a, :i, :v, :t, :p, :e, '', :at, :d)
 """
 
 
@@ -38,7 +38,7 @@ def fill(tx: Transaction, first: int, last: int) -> None:
             row = {"a": "instance", "i": "1", "v": number + 1, "t": type, "e": f"editor-{number % 7}"}
         else:
             row = {"a": "user", "i": f"u{number}", "v": 1, "t": "user.machine.added", "e": "SYSTEM"}
-        rows.append(row | {"p": payload, "at": at, "d": b""})  # No chain: nobody checks it here.
+        rows.append(row | {"n": number + 1, "p": payload, "at": at, "d": b""})  # No chain: nobody checks it here.
     tx.executemany(_EVENT, rows)
     kinds = {(row["a"], row["t"]) for row in rows}
     tx.executemany(
