@@ -1254,7 +1254,7 @@ class UpdateEmailProviderHTTPRequest(_message.Message):
     """For people; not part of any mail."""
     @_builtins.property
     def expiration_signing_key(self) -> _duration_pb2.Duration:
-        """Zero: the old key is void at once and a new one is made. Absent: the key stays."""
+        """Zero: a new key is made; for an hour mail is signed with the old one too. Absent: the key stays."""
 
     def __init__(
         self,

@@ -649,11 +649,11 @@ class RotateProviderSecretResponse(_message.Message):
     OLD_PASSWORD_UNTIL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def login(self) -> Global___TestReport:
-        """The login with the new password; absent with `without_login`."""
+        """The login with the new secret; absent with `without_login`."""
 
     @_builtins.property
     def old_password_until(self) -> _timestamp_pb2.Timestamp:
-        """Until when the old one is a fall-back; absent without an old one."""
+        """Until when the old password is a fall-back; absent without one, and for a login by token."""
 
     def __init__(
         self,
