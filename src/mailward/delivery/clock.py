@@ -7,6 +7,7 @@ from mailward.delivery import health
 
 #: Clocks of healthy machines differ by less.
 SLACK_US = 60_000_000
+_AFTERMATH_US, _AGAIN_US = 60_000_000, 5_000_000
 
 # The first two conditions walk the end of the index on what waits: the far future.
 _MEND = """
@@ -24,20 +25,32 @@ def mend(tx: Transaction, now_us: int) -> int:
 
 
 class StepBack:
-    """Notices that the clock was set back while we ran, or, at the first look, before."""
+    """Notices that the clock was set back while we ran, or, at the first look, before.
+
+    For a minute after that it says so again every few seconds: what was under way then is recorded with the time that
+    it began at, after the first mending.
+    """
 
     def __init__(self, now_us: Callable[[], int]) -> None:
         self._now_us = now_us
         self._latest_us: int | None = None
+        self._again_us = self._until_us = 0
 
     def seen(self) -> bool:
-        """Tell whether it was, and what it left has not been mended. Look at least every minute."""
+        """Tell whether there may be something to be mended. Look at least every minute."""
         now_us = self._now_us()
-        if self._latest_us is None or now_us < self._latest_us - SLACK_US:
+        if self._stepped(now_us):
             return True
-        self._latest_us = max(now_us, self._latest_us)
-        return False
+        self._latest_us = max(now_us, self._latest_us or 0)
+        return self._again_us <= now_us < self._until_us
 
     def mended(self) -> None:
-        """Look for steps from now on."""
-        self._latest_us = self._now_us()
+        """What there was is mended."""
+        now_us = self._now_us()
+        if self._stepped(now_us):
+            self._until_us = now_us + _AFTERMATH_US
+        self._latest_us = now_us
+        self._again_us = now_us + _AGAIN_US
+
+    def _stepped(self, now_us: int) -> bool:
+        return self._latest_us is None or now_us < self._latest_us - SLACK_US

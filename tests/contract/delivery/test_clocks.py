@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mailward.db.database import Database
+from mailward.db.database import Database, Transaction
 from mailward.provider.routing import Hop, SendLimits
 from tests.support.gateway import Gateway, relay_at, running_gateway
 from tests.support.queued import HOUR
@@ -32,6 +32,26 @@ async def test_a_deferral_is_tried_again_on_time_after_a_jump_of_the_clock(datab
 
     assert [recipient.status.value for recipient in view.recipients] == ["accepted"]
     assert len(server.contents) == 2
+
+
+def close_late(tx: Transaction) -> None:
+    """Record the deferral as one that began before the clock was set back, and was stored after the mending."""
+    later = "state_at_us = state_at_us + :by, next_attempt_at_us = next_attempt_at_us + :by"
+    assert tx.execute(f"UPDATE recipients SET {later} WHERE state = 'deferred'", by=HOUR) == 1
+
+
+async def test_what_was_under_way_when_the_clock_was_set_back_is_not_late_either(database: Database) -> None:
+    async with scripted_server(BUSY_ONCE) as server, running_gateway(database, relay_at(server.port)) as gateway:
+        id = await gateway.hand_in()
+        await gateway.worker.settled()
+        await set_clock(gateway, -HOUR)
+
+        await database.write(close_late)
+        await gateway.pass_time(6)
+        await gateway.pass_time(60)
+        view = await gateway.view(id)
+
+    assert [recipient.status.value for recipient in view.recipients] == ["accepted"]
 
 
 async def test_mail_that_was_queued_while_the_clock_was_ahead_does_not_wait_for_that_time(database: Database) -> None:
